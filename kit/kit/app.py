@@ -1,0 +1,183 @@
+"""How every service is put together: `create_app(settings, …)`, nothing global.
+
+The Runtime is what a running service has; routes reach it as `request.app.state.runtime`, jobs
+get it as their argument. Anything of the service's own hangs in `runtime.parts`.
+"""
+
+import asyncio
+import contextlib
+import hashlib
+import hmac
+import logging
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from typing import Any
+
+from fastapi import APIRouter, FastAPI, Response
+from prometheus_client import generate_latest
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from . import errors, openapi, telemetry
+from .auth import Keyring
+from .bus import Bus
+from .calls import Calls
+from .db import Sessions, open_engine, open_sessions
+from .inbox import Subscribers
+from .jobs import Jobs, Runner
+from .pages import Cursors
+from .secrets import Vault
+from .settings import ServiceSettings
+
+log = logging.getLogger(__name__)
+MAX_BODY = 1 << 20
+
+
+@dataclass
+class Runtime:
+    """Everything that a running service holds."""
+
+    settings: ServiceSettings
+    engine: AsyncEngine
+    sessions: Sessions
+    keyring: Keyring
+    vault: Vault
+    cursors: Cursors
+    calls: Calls
+    bus: Bus
+    jobs: Runner
+    parts: dict[str, Any] = field(default_factory=dict)
+
+    def wake(self, job: str) -> None:
+        self.jobs.wake(job)
+
+
+Setup = Callable[[Runtime], AbstractAsyncContextManager[None]]
+
+
+def create_app(
+    settings: ServiceSettings,
+    *,
+    title: str,
+    routers: Sequence[APIRouter],
+    on: Subscribers | None = None,
+    jobs: Jobs | None = None,
+    setup: Setup | None = None,
+) -> FastAPI:
+    """A service as an ASGI app. Nothing is opened before its lifespan starts."""
+
+    @contextlib.asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        async with running(settings, on or Subscribers(), jobs or Jobs(), setup) as runtime:
+            app.state.runtime = runtime
+            yield
+
+    app = FastAPI(
+        title=title,
+        version="1",
+        lifespan=lifespan,
+        openapi_url=None,
+        docs_url=None,
+        redoc_url=None,
+        generate_unique_id_function=lambda route: route.name,
+        max_body_size=MAX_BODY,
+    )
+    app.add_middleware(telemetry.RequestTelemetry, service=settings.service)
+    errors.install(app)
+    for router in routers:
+        app.include_router(router)
+    _health(app)
+    app.openapi = lambda: openapi.build(app)  # type: ignore[method-assign]
+    return app
+
+
+@contextlib.asynccontextmanager
+async def running(
+    settings: ServiceSettings, on: Subscribers, jobs: Jobs, setup: Setup | None = None
+) -> AsyncIterator[Runtime]:
+    """Open everything in order, close it in reverse; a service without HTTP can use it too."""
+    refuse_default_secrets(settings)
+    handler = telemetry.configure_logs(settings.service)
+    engine = open_engine(
+        settings.database_url.get_secret_value(),
+        pool=settings.database_pool,
+        overflow=settings.database_overflow,
+    )
+    sessions = open_sessions(engine)
+    runner = Runner(jobs)
+    sessions.configure(info={"jobs": runner})
+    vault, cursor_key = _vault(settings)
+    runtime = Runtime(
+        settings=settings,
+        engine=engine,
+        sessions=sessions,
+        keyring=Keyring(settings.issuer, settings.jwks_url),
+        vault=vault,
+        cursors=Cursors(cursor_key),
+        calls=Calls(settings),
+        bus=Bus(settings, engine, sessions, on),
+        jobs=runner,
+    )
+    flusher = asyncio.create_task(_flush(handler))
+    async with contextlib.AsyncExitStack() as stack:
+        stack.push_async_callback(engine.dispose)
+        stack.push_async_callback(runtime.calls.close)
+        if setup is not None:
+            await stack.enter_async_context(setup(runtime))
+        await runtime.bus.start()
+        stack.push_async_callback(runtime.bus.stop)
+        runner.start(runtime)
+        stack.push_async_callback(runner.stop)
+        yield runtime
+    flusher.cancel()
+    handler.flush()
+
+
+def _vault(settings: ServiceSettings) -> tuple[Vault, bytes]:
+    if settings.vault_key_file is not None:
+        vault = Vault.from_file(settings.vault_key_file)
+    else:
+        vault = Vault(Vault.new_document())
+    key = bytes.fromhex(vault.index(f"cursors of {settings.service}"))
+    return vault, hmac.digest(key, b"cursor", hashlib.sha256)
+
+
+def refuse_default_secrets(settings: ServiceSettings) -> None:
+    """Outside development and tests a service does not start without its secrets."""
+    if settings.environment == "production" and settings.vault_key_file is None:
+        raise SystemExit(
+            "缺少字段加密密钥。请设置 BEAM_VAULT_KEY_FILE。"
+            " / Set BEAM_VAULT_KEY_FILE (field encryption key)."
+        )
+
+
+async def _flush(handler: telemetry.BufferedLines) -> None:
+    while True:
+        await asyncio.sleep(0.5)
+        handler.flush()
+
+
+def _health(app: FastAPI) -> None:
+    @app.get("/health/live", include_in_schema=False)
+    async def live() -> dict[str, str]:
+        return {"status": "live"}
+
+    @app.get("/health/ready", include_in_schema=False)
+    async def ready(response: Response) -> dict[str, Any]:
+        runtime: Runtime = app.state.runtime
+        reasons: list[str] = []
+        try:
+            async with asyncio.timeout(2), runtime.engine.connect() as connection:
+                await connection.execute(text("select 1"))
+        except Exception as exc:  # noqa: BLE001  whatever it is, it is the reason
+            reasons.append(f"postgres: {type(exc).__name__}")
+        bus = runtime.bus.health()
+        if not bus["connected"]:
+            reasons.append("nats: not connected")
+        response.status_code = 503 if reasons else 200
+        return {"status": "not ready" if reasons else "ready", "reasons": reasons, "bus": bus}
+
+    @app.get("/metrics", include_in_schema=False)
+    async def metrics() -> Response:
+        return Response(generate_latest(), media_type="text/plain; version=0.0.4")

@@ -1,0 +1,250 @@
+"""Who is calling: a Caller made from a verified token, and the gates that routes put in front.
+
+Every route names its caller in its signature: `caller: Person`, `caller: Counter`, `_: Public` …
+A house test finds a route that does not. What a caller may do with *this* case or licence is
+checked in the domain query itself.
+"""
+
+import asyncio
+import json
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any
+from urllib.parse import unquote, urlsplit
+
+import httpx
+from fastapi import Depends, Request, Security
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+
+from .errors import Forbidden, StepUpNeeded, Unauthenticated, Unavailable
+from .jose import BadToken, KeySet, UnknownKey
+
+AUDIENCE = "beam"
+LEVELS = ("L0", "L1", "L2", "L3", "L4")
+CACHE_SIZE = 20_000
+REFRESH_SECONDS = 12 * 3600
+UNKNOWN_KID_SECONDS = 30
+
+
+@dataclass(frozen=True)
+class Caller:
+    """The verified facts of a token. `subject` is whom it is about, `actor` who holds the mouse."""
+
+    subject: str
+    kind: str
+    """person | enterprise | staff | service | partner"""
+    roles: frozenset[str] = frozenset()
+    dept: str | None = None
+    region: str | None = None
+    level: str = "L0"
+    client_id: str = ""
+    scopes: frozenset[str] = frozenset()
+    actor: str | None = None
+    jti: str = ""
+    expires: int = 0
+    token: str = field(default="", repr=False)
+
+    @classmethod
+    def from_claims(cls, claims: Mapping[str, Any], token: str) -> "Caller":
+        act = claims.get("act") or {}
+        return cls(
+            subject=claims["sub"],
+            kind=claims.get("kind", ""),
+            roles=frozenset(claims.get("roles") or ()),
+            dept=claims.get("dept"),
+            region=claims.get("region"),
+            level=claims.get("acr", "L0"),
+            client_id=claims.get("client_id", ""),
+            scopes=frozenset((claims.get("scope") or "").split()),
+            actor=act.get("sub"),
+            jti=claims["jti"],
+            expires=claims["exp"],
+            token=token,
+        )
+
+
+JwksLoader = Callable[[], Awaitable[Mapping[str, Any]]]
+
+
+class Keyring:
+    """Verifies tokens with the issuer's cached public keys.
+
+    Keys are fetched on first use and every 12 h; an unknown `kid` causes at most one fetch per
+    30 s; while the issuer is away the last keys go on serving. Verified tokens are remembered.
+    """
+
+    def __init__(self, issuer: str, load: JwksLoader | str) -> None:
+        self.issuer = issuer
+        self._load = _over_http(load) if isinstance(load, str) else load
+        self._keys = KeySet({})
+        self._fetched = self._tried = float("-inf")
+        self._lock = asyncio.Lock()
+        self._cache: dict[str, Caller] = {}
+
+    async def _refresh(self, asked_at: float) -> None:
+        async with self._lock:
+            if self._tried >= asked_at:
+                return
+            self._tried = time.monotonic()
+            keys = KeySet(await self._load())
+            if len(keys):
+                self._keys, self._fetched = keys, time.monotonic()
+                self._cache.clear()
+
+    def verify_cached(self, token: str) -> Caller | None:
+        """The caller of a token seen before and still alive; no waiting, no cryptography."""
+        caller = self._cache.get(token)
+        if caller is None or caller.expires < time.time():
+            return None
+        return caller
+
+    async def verify(self, token: str) -> Caller:
+        """The caller of a valid token. Raises Unauthenticated (401), or Unavailable (503)
+        while no key could ever be fetched."""
+        known = self.verify_cached(token)
+        if known is not None:
+            return known
+        now = time.monotonic()
+        if now - self._fetched > REFRESH_SECONDS and now - self._tried > UNKNOWN_KID_SECONDS:
+            await self._fetch(now)
+        try:
+            try:
+                claims = self._claims(token)
+            except UnknownKey:
+                wait = UNKNOWN_KID_SECONDS if len(self._keys) else 1
+                if now - self._tried <= wait:
+                    raise
+                await self._fetch(now)
+                claims = self._claims(token)
+        except BadToken:
+            if not len(self._keys):
+                raise Unavailable(
+                    "统一身份服务正在启动,请稍后重试。", "Identity is starting; try again shortly."
+                ) from None
+            raise _bad_token() from None
+        if not isinstance(claims["sub"], str) or not isinstance(claims["jti"], str):
+            raise _bad_token()
+        caller = Caller.from_claims(claims, token)
+        if len(self._cache) >= CACHE_SIZE:
+            self._cache.clear()
+        self._cache[token] = caller
+        return caller
+
+    def _claims(self, token: str) -> dict[str, Any]:
+        return self._keys.verify(token, issuer=self.issuer, audience=AUDIENCE)
+
+    async def _fetch(self, now: float) -> None:
+        try:
+            await self._refresh(now)
+        except (httpx.HTTPError, OSError, ValueError):
+            if not len(self._keys):
+                raise Unavailable(
+                    "统一身份服务暂时无法连接,请稍后重试。",
+                    "Identity cannot be reached; try again shortly.",
+                ) from None
+
+
+def _over_http(url: str) -> JwksLoader:
+    """Loads a JWKS from an address; `file:` serves installations without an issuer near by."""
+
+    async def load() -> Mapping[str, Any]:
+        if url.startswith("file:"):
+            read = json.loads(Path(unquote(urlsplit(url).path)).read_bytes())
+            return dict(read)
+        async with httpx.AsyncClient(timeout=3, trust_env=False) as client:
+            answer = await client.get(url)
+            answer.raise_for_status()
+            jwks = answer.json()
+            if not isinstance(jwks, dict):
+                raise ValueError("JWKS is not an object")
+            return jwks
+
+    return load
+
+
+def _bad_token() -> Unauthenticated:
+    return Unauthenticated(
+        "登录凭证已失效。请重新登录。",
+        "The access token is not valid any more. Sign in again.",
+        headers={"www-authenticate": 'Bearer error="invalid_token"'},
+    )
+
+
+async def authenticate(request: Request) -> Caller | None:
+    """The caller of this request, verified once; None when no token came with it."""
+    state = request.scope.setdefault("state", {})
+    if "caller" not in state:
+        values = [v for k, v in request.scope["headers"] if k == b"authorization"]
+        if not values:
+            state["caller"] = None
+        else:
+            scheme, _, token = values[0].decode("latin-1").partition(" ")
+            if len(values) != 1 or scheme.lower() != "bearer" or not token:
+                raise _bad_token()
+            state["caller"] = await request.app.state.runtime.keyring.verify(token.strip())
+    caller: Caller | None = state["caller"]
+    return caller
+
+
+_bearer = HTTPBearer(auto_error=False, scheme_name="beam", description="ES256 access token")
+_Credentials = Annotated[HTTPAuthorizationCredentials | None, Security(_bearer)]
+
+
+class Gate:
+    """Lets a caller in by kind, role and level; routes use the aliases below."""
+
+    def __init__(self, *, kinds: tuple[str, ...] = (), role: str | None = None, level: str = "L0"):
+        self.kinds, self.role, self.level = kinds, role, level
+
+    async def __call__(self, request: Request, _: _Credentials = None) -> Caller:
+        caller = await authenticate(request)
+        if caller is None:
+            raise Unauthenticated(
+                "此操作需要登录。请登录后重试。",
+                "This needs a signed-in caller. Send an access token.",
+                headers={"www-authenticate": "Bearer"},
+            )
+        wrong_kind = self.kinds and caller.kind not in self.kinds
+        if wrong_kind or (self.role and self.role not in caller.roles):
+            raise Forbidden(
+                "您当前的身份不能进行此操作。请切换身份,或联系管理员。",
+                "Your present role does not allow this.",
+            )
+        if LEVELS.index(caller.level) < LEVELS.index(self.level):
+            needed = f'Bearer error="insufficient_user_authentication", acr_values="{self.level}"'
+            raise StepUpNeeded(
+                f"此操作需要 {self.level} 级实名。请完成更高等级认证后重试。",
+                f"This needs authentication level {self.level}.",
+                headers={"www-authenticate": needed},
+            )
+        return caller
+
+
+class OpenDoor:
+    """Says that a route is meant for everyone, signed in or not."""
+
+    async def __call__(self) -> None:
+        return None
+
+
+class OwnProof:
+    """Says that a route checks a proof of its own kind (signature of a channel, client secret)."""
+
+    async def __call__(self) -> None:
+        return None
+
+
+Public = Annotated[None, Depends(OpenDoor())]
+SignedCallback = Annotated[None, Depends(OwnProof())]
+Anyone = Annotated[Caller, Depends(Gate())]
+Applicant = Annotated[Caller, Depends(Gate(kinds=("person", "enterprise")))]
+Person = Annotated[Caller, Depends(Gate(kinds=("person",)))]
+Staff = Annotated[Caller, Depends(Gate(kinds=("staff",)))]
+Counter = Annotated[Caller, Depends(Gate(kinds=("staff",), role="counter"))]
+Reviewer = Annotated[Caller, Depends(Gate(kinds=("staff",), role="reviewer"))]
+Supervisor = Annotated[Caller, Depends(Gate(kinds=("staff",), role="supervisor"))]
+Operator = Annotated[Caller, Depends(Gate(kinds=("staff",), role="operator"))]
+ServiceCaller = Annotated[Caller, Depends(Gate(kinds=("service",)))]
+Partner = Annotated[Caller, Depends(Gate(kinds=("partner",)))]

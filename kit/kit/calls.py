@@ -1,0 +1,82 @@
+"""Asking another service: `await runtime.calls.get("catalog", "/v1/items/A05")`.
+
+Services tell each other things by events; they ask only for what they lack, and keep a snapshot.
+A call carries the request id and the trace, and either the caller's token or our own.
+"""
+
+import time
+from typing import Any
+
+import httpx
+
+from . import context
+from .auth import Caller
+from .errors import NotFound, Unavailable
+from .http import open_client
+from .settings import ServiceSettings
+
+
+class Calls:
+    def __init__(self, settings: ServiceSettings) -> None:
+        self._settings = settings
+        self._clients: dict[str, httpx.AsyncClient] = {}
+        self._token, self._token_ends = "", 0.0
+
+    def _client(self, service: str) -> httpx.AsyncClient:
+        if service not in self._clients:
+            self._clients[service] = open_client(self._settings.url_of(service))
+        return self._clients[service]
+
+    async def _own_token(self) -> str:
+        if time.time() > self._token_ends - 60:
+            form = {"grant_type": "client_credentials", "scope": "internal"}
+            auth = (
+                f"svc-{self._settings.service}",
+                self._settings.service_secret.get_secret_value(),
+            )
+            answer = await self._client("identity").post(
+                self._settings.token_url, data=form, auth=auth
+            )
+            answer.raise_for_status()
+            body = answer.json()
+            self._token, self._token_ends = body["access_token"], time.time() + body["expires_in"]
+        return self._token
+
+    async def get(
+        self,
+        service: str,
+        path: str,
+        *,
+        as_: Caller | None = None,
+        public: bool = False,
+        params: dict[str, Any] | None = None,
+    ) -> Any:
+        """The JSON of a GET. With `as_` the caller's own rights, else ours (`public`: nobody's).
+
+        Raises NotFound for a 404, Unavailable (503, naming the service) when it cannot answer.
+        """
+        headers = {"traceparent": context.child_of(context.traceparent.get())}
+        if request_id := context.request_id.get():
+            headers["x-request-id"] = request_id
+        try:
+            if as_ is not None:
+                headers["authorization"] = f"Bearer {as_.token}"
+            elif not public:
+                headers["authorization"] = f"Bearer {await self._own_token()}"
+            answer = await self._client(service).get(path, params=params, headers=headers)
+            if answer.status_code == 404:
+                raise NotFound("没有找到所需的记录。", "The record that is needed was not found.")
+            if answer.status_code == 401:
+                self._token_ends = 0.0
+            answer.raise_for_status()
+        except httpx.HTTPError as exc:
+            raise Unavailable(
+                "所需的服务暂时不可用,您的内容没有丢失。请稍后重试。",
+                f"{service} cannot answer right now; try again shortly.",
+                service=service,
+            ) from exc
+        return answer.json()
+
+    async def close(self) -> None:
+        for client in self._clients.values():
+            await client.aclose()

@@ -1,0 +1,222 @@
+"""One error shape (RFC 9457) for every service: stable code, Chinese and English, no echo.
+
+A domain module raises a `Problem`; the handlers here make the answer. `title` names the kind,
+`detail` says what happened, why, and what to do, in the language that the client prefers.
+"""
+
+import logging
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from . import context
+from .problems import render, wants_english
+
+log = logging.getLogger(__name__)
+
+
+class Problem(Exception):
+    """Base of every error that a client may see. Subclasses set status, code and title."""
+
+    status: ClassVar[int] = 400
+    code: ClassVar[str] = "bad_request"
+    title: ClassVar[tuple[str, str]] = ("请求不合适", "The request does not fit")
+
+    def __init__(
+        self,
+        zh: str,
+        en: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        errors: Sequence[Mapping[str, str]] | None = None,
+        **extra: Any,
+    ) -> None:
+        super().__init__(en)
+        self.zh, self.en = zh, en
+        self.headers = dict(headers or {})
+        self.extra = {**({"errors": list(errors)} if errors else {}), **extra}
+
+
+class Unauthenticated(Problem):
+    status, code, title = 401, "unauthenticated", ("需要登录", "Sign in first")
+
+
+class StepUpNeeded(Problem):
+    status, code, title = 401, "step_up_needed", ("需要更高的实名等级", "A higher level is needed")
+
+
+class Forbidden(Problem):
+    status, code, title = 403, "forbidden", ("没有权限", "Not allowed")
+
+
+class NotFound(Problem):
+    status, code, title = 404, "not_found", ("没有找到", "Not found")
+
+
+class Conflict(Problem):
+    status, code, title = 409, "conflict", ("与现有内容冲突", "Conflicts with what is there")
+
+
+class IllegalMove(Problem):
+    status, code, title = 409, "illegal_move", ("当前状态不能这样做", "Not possible in this state")
+
+
+class InProgress(Problem):
+    status, code, title = 409, "in_progress", ("正在处理", "Still in progress")
+
+
+class Stale(Problem):
+    status, code, title = 412, "stale", ("内容已被更新", "Changed in the meantime")
+
+
+class ConditionRequired(Problem):
+    status, code, title = 428, "condition_required", ("缺少 If-Match", "If-Match is missing")
+
+
+class KeyMissing(Problem):
+    status, code, title = (
+        400,
+        "idempotency_key_missing",
+        ("缺少 Idempotency-Key", "Idempotency-Key is missing"),
+    )
+
+
+class KeyReused(Problem):
+    status, code, title = (
+        422,
+        "idempotency_key_reused",
+        ("Idempotency-Key 已用于另一请求", "Idempotency-Key was used for another request"),
+    )
+
+
+class Invalid(Problem):
+    status, code, title = 422, "invalid", ("内容需要修改", "Something needs a change")
+
+
+class TooMany(Problem):
+    status, code, title = 429, "too_many", ("请求太频繁", "Too many requests")
+
+
+class Unavailable(Problem):
+    status, code, title = 503, "unavailable", ("服务暂时不可用", "Temporarily unavailable")
+
+    def __init__(self, zh: str, en: str, *, retry_after: int = 2, **extra: Any) -> None:
+        super().__init__(zh, en, headers={"retry-after": str(retry_after)}, **extra)
+
+
+def problem_response(request: Request, problem: Problem) -> Response:
+    english = wants_english(request.headers.get("accept-language"))
+    body = render(
+        status=problem.status,
+        code=problem.code,
+        title=problem.title[english],
+        detail=problem.en if english else problem.zh,
+        instance=request.url.path,
+        request_id=context.request_id.get(),
+        **problem.extra,
+    )
+    headers = {"content-language": "en" if english else "zh-CN"} | problem.headers
+    return Response(body, problem.status, headers, media_type="application/problem+json")
+
+
+_HTTP = {
+    400: ("bad_request", "无法读懂请求。请检查格式后重试。", "The request could not be read."),
+    404: ("not_found", "没有这个地址。请对照接口文档。", "There is no such address here."),
+    405: (
+        "method_not_allowed",
+        "这个地址不支持该方法。",
+        "This address does not take that method.",
+    ),
+    413: ("too_large", "请求内容太大。请缩小后重试。", "The request is too large."),
+    415: ("media_type", "请以 application/json 提交。", "Send application/json."),
+}
+_PYDANTIC = {
+    "missing": ("请填写此项。", "Please fill in this field."),
+    "extra_forbidden": ("没有此字段,请删除。", "There is no such field; leave it out."),
+    "string_too_short": ("内容太短,请补全。", "Too short; please complete it."),
+    "string_too_long": ("内容太长,请缩短。", "Too long; please shorten it."),
+    "string_pattern_mismatch": ("格式不符,请对照说明填写。", "Not in the expected form."),
+    "json_invalid": ("请求内容不是 JSON。", "The body is not JSON."),
+}
+
+
+def field_errors(errors: Sequence[Any]) -> list[dict[str, str]]:
+    """pydantic errors → pointer, code and bilingual message; never the value itself."""
+    found = []
+    for error in errors:
+        where = [str(part).replace("~", "~0").replace("/", "~1") for part in error["loc"]]
+        kind = str(error["type"])
+        if kind == "value_error" and error.get("ctx"):
+            cause = error["ctx"].get("error")
+            zh, en = getattr(cause, "zh", None), getattr(cause, "en", None)
+        else:
+            zh, en = _PYDANTIC.get(kind, (None, None))
+        pointer = "/" + "/".join(where)
+        code = re.sub(r"[^a-z0-9_]", "_", kind.lower())
+        found.append(
+            {
+                "pointer": pointer,
+                "code": code,
+                "message": zh or "请检查此项的格式和范围。",
+                "message_en": en or "Check the form and range of this field.",
+            }
+        )
+    return found
+
+
+def install(app: FastAPI) -> None:
+    """Give the app the handlers that turn every exception into a problem."""
+
+    async def on_problem(request: Request, exc: Exception) -> Response:
+        assert isinstance(exc, Problem)
+        return problem_response(request, exc)
+
+    async def on_invalid(request: Request, exc: Exception) -> Response:
+        assert isinstance(exc, RequestValidationError)
+        problem = Invalid(
+            "有内容需要修改,请看 errors 中逐项的说明。",
+            "Some fields need a change; see errors.",
+            errors=field_errors(exc.errors()),
+        )
+        return problem_response(request, problem)
+
+    async def on_http(request: Request, exc: Exception) -> Response:
+        assert isinstance(exc, HTTPException)
+        code, zh, en = _HTTP.get(exc.status_code, ("http_error", "请求未被接受。", "Not accepted."))
+        problem = Problem(zh, en, headers=exc.headers)
+        problem.__dict__.update(status=exc.status_code, code=code, title=(zh, en))
+        return problem_response(request, problem)
+
+    async def on_database(request: Request, exc: Exception) -> Response:
+        if isinstance(exc, DBAPIError) and not isinstance(exc, OperationalError | InterfaceError):
+            state = str(getattr(exc.orig, "sqlstate", "") or "")
+            if state.startswith("22"):
+                return problem_response(
+                    request,
+                    Invalid(
+                        "内容含有无法保存的字符或数值。请修改后重试。",
+                        "It holds a character or number that cannot be stored.",
+                    ),
+                )
+            if not (state.startswith(("08", "53", "57", "40", "55")) or exc.connection_invalidated):
+                raise exc
+        log.warning("database unavailable: %s", type(exc).__name__)
+        problem = Unavailable(
+            "数据服务正在恢复,您的请求没有被处理。请稍后用同一 Idempotency-Key 重试。",
+            "The data store is recovering; nothing was done. Retry with the same Idempotency-Key.",
+        )
+        return problem_response(request, problem)
+
+    app.add_exception_handler(Problem, on_problem)
+    app.add_exception_handler(RequestValidationError, on_invalid)
+    app.add_exception_handler(HTTPException, on_http)
+    app.add_exception_handler(DBAPIError, on_database)
+    app.add_exception_handler(PoolTimeout, on_database)
+    app.add_exception_handler(ConnectionError, on_database)

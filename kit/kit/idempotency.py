@@ -1,0 +1,108 @@
+"""Idempotency-Key: the same key gives the same answer and one effect.
+
+The key is scoped to client and route; another body under it is refused (422). The row is
+inserted in the request's own transaction: a second request with the key waits on the first one's
+row, then meets its stored answer. A request that failed stores nothing and may be repeated.
+"""
+
+import hashlib
+from dataclasses import dataclass
+
+from fastapi import Request, Response
+from sqlalchemy import select, text, update
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from .auth import authenticate
+from .db import IdempotencyKey
+from .errors import InProgress, KeyMissing, KeyReused, Problem
+
+KEPT_HEADERS = ("content-type", "etag", "location")
+WAIT = text("set local lock_timeout = '3s'")
+
+
+class KeyUnfit(Problem):
+    status, code = 400, "idempotency_key_unfit"
+    title = ("Idempotency-Key 格式不符", "Idempotency-Key is not in the expected form")
+
+
+@dataclass
+class Claim:
+    """A key that this request holds, or the stored answer of the request that held it first."""
+
+    client: str
+    route: str
+    key: str
+    replay: Response | None = None
+
+
+def read_key(request: Request, *, required: bool) -> str | None:
+    raw = request.headers.get("idempotency-key")
+    if raw is None:
+        if required:
+            raise KeyMissing(
+                "新建类请求请带 Idempotency-Key(例如一个 UUID),重试时用同一个值,不会重复办理。",
+                "Send an Idempotency-Key (a UUID, say); repeat it when you retry.",
+            )
+        return None
+    key = raw[1:-1] if len(raw) >= 2 and raw[0] == raw[-1] == '"' else raw
+    if not 1 <= len(key) <= 255 or not key.isascii() or not key.isprintable():
+        raise KeyUnfit(
+            "Idempotency-Key 应为 1 到 255 个可见 ASCII 字符。",
+            "An Idempotency-Key has 1 to 255 printable ASCII characters.",
+        )
+    return key
+
+
+async def claim(
+    session: AsyncSession, request: Request, path: str, *, required: bool
+) -> Claim | None:
+    """Take the request's key in this transaction, or find the answer that it already has."""
+    key = read_key(request, required=required)
+    if key is None:
+        return None
+    caller = await authenticate(request)
+    client = caller.subject if caller else "anonymous"
+    route = f"{request.method} {path}"
+    digest = hashlib.sha256(request.url.path.encode() + b"\0" + await request.body())
+    fingerprint = digest.hexdigest()
+    row = insert(IdempotencyKey).values(
+        client=client, route=route, key=key, fingerprint=fingerprint
+    )
+    try:
+        await session.execute(WAIT)
+        taken = await session.scalar(row.on_conflict_do_nothing().returning(IdempotencyKey.key))
+    except DBAPIError as exc:
+        if getattr(exc.orig, "sqlstate", None) != "55P03":
+            raise
+        raise InProgress(
+            "同一请求正在处理。请稍候用同一 Idempotency-Key 重试。",
+            "The same request is being worked on. Retry with the same key in a moment.",
+            headers={"retry-after": "1"},
+        ) from None
+    mine = Claim(client, route, key)
+    if taken is not None:
+        return mine
+    kept = (
+        await session.execute(select(IdempotencyKey).filter_by(client=client, route=route, key=key))
+    ).scalar_one()
+    if kept.fingerprint != fingerprint:
+        raise KeyReused(
+            "这个 Idempotency-Key 已用于内容不同的请求。请换一个新值。",
+            "This Idempotency-Key belongs to a request with other content. Use a new one.",
+        )
+    headers = {**(kept.headers or {}), "idempotent-replayed": "true"}
+    mine.replay = Response(kept.body or b"", kept.status or 200, headers)
+    return mine
+
+
+async def keep(session: AsyncSession, claim: Claim, response: Response) -> None:
+    """Store the answer with its effect, to be given again for the same key."""
+    headers = {name: response.headers[name] for name in KEPT_HEADERS if name in response.headers}
+    await session.flush()
+    await session.execute(
+        update(IdempotencyKey)
+        .filter_by(client=claim.client, route=claim.route, key=claim.key)
+        .values(status=response.status_code, headers=headers, body=bytes(response.body))
+    )

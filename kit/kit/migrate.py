@@ -1,0 +1,100 @@
+"""One Alembic environment for every service.
+
+`python -m kit.migrate revision case_svc "first tables"` writes the next version from the models;
+`python -m kit.migrate upgrade case_svc URL` brings a database up to date. After each upgrade the
+running role gets its rights: read and write on tables, insert and read only where append-only.
+"""
+
+import asyncio
+import importlib
+import sys
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+from alembic.script import ScriptDirectory
+from sqlalchemy import MetaData, text
+from sqlalchemy.ext.asyncio import create_async_engine
+
+from . import inbox, outbox  # noqa: F401  (their tables join KitBase.metadata)
+from .db import KitBase
+
+
+def config_for(package: str, database_url: str = "") -> Config:
+    models = importlib.import_module(f"{package}.models")
+    versions = Path(models.__file__ or "").parent / "migrations"
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "alembic"))
+    config.set_main_option("version_locations", str(versions))
+    config.set_main_option("path_separator", "os")
+    config.attributes.update(
+        metadata=[KitBase.metadata, models.Base.metadata], database_url=database_url
+    )
+    return config
+
+
+def head(package: str) -> str | None:
+    """The newest version that the code knows."""
+    return ScriptDirectory.from_config(config_for(package)).get_current_head()
+
+
+def upgrade(package: str, owner_url: str, runtime_role: str | None = None) -> None:
+    """Migrate to head as the owner, then give `runtime_role` its rights. Runs its own event loop:
+    from asynchronous code call it with `asyncio.to_thread`."""
+    config = config_for(package, owner_url)
+    command.upgrade(config, "head")
+    if runtime_role:
+        asyncio.run(_grant(owner_url, runtime_role, config.attributes["metadata"]))
+
+
+async def _grant(owner_url: str, role: str, metadata: list[MetaData]) -> None:
+    statements = [
+        f'grant usage on schema public to "{role}"',
+        f'grant select, insert, update, delete on all tables in schema public to "{role}"',
+        f'grant usage, select on all sequences in schema public to "{role}"',
+        f'revoke insert, update, delete on alembic_version from "{role}"',
+    ]
+    statements += [
+        f'revoke update, delete, truncate on "{table.name}" from "{role}"'
+        for part in metadata
+        for table in part.tables.values()
+        if table.info.get("append_only")
+    ]
+    engine = create_async_engine(owner_url)
+    async with engine.begin() as connection:
+        for statement in statements:
+            await connection.execute(text(statement))
+    await engine.dispose()
+
+
+def revision(package: str, message: str, database_url: str) -> None:
+    """Write the next version file by comparing the models with a database at head."""
+    config = config_for(package, database_url)
+    command.upgrade(config, "head")
+    count = len(list(ScriptDirectory.from_config(config).walk_revisions()))
+    versions = config.get_main_option("version_locations")
+    command.revision(
+        config,
+        message,
+        autogenerate=True,
+        rev_id=f"{count + 1:04d}",
+        head="head",
+        version_path=versions,
+    )
+
+
+def main(arguments: list[str]) -> None:
+    match arguments:
+        case ["upgrade", package, url]:
+            upgrade(package, url)
+        case ["revision", package, message]:
+            from .testing import temporary_database
+
+            with temporary_database() as url:
+                revision(package, message, url)
+        case _:
+            sys.exit(__doc__)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,85 @@
+"""OpenAPI of a service as it really behaves: problems on every operation, the idempotency header
+where it is required, no 422 schema of FastAPI's own."""
+
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+
+PROBLEM = {
+    "type": "object",
+    "required": ["type", "title", "status", "detail", "instance", "code", "request_id"],
+    "properties": {
+        "type": {"type": "string", "format": "uri-reference"},
+        "title": {"type": "string"},
+        "status": {"type": "integer"},
+        "detail": {"type": "string"},
+        "instance": {"type": "string"},
+        "code": {"type": "string"},
+        "request_id": {"type": ["string", "null"]},
+        "errors": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "required": ["pointer", "code", "message"],
+                "properties": {
+                    "pointer": {"type": "string"},
+                    "code": {"type": "string"},
+                    "message": {"type": "string"},
+                    "message_en": {"type": "string"},
+                },
+            },
+        },
+    },
+}
+KEY_HEADER = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "required": True,
+    "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[\\x20-\\x7e]+$"},
+    "description": "Repeat it when you retry: the same key gives the same answer and one effect.",
+}
+ANSWERS = {"400": "bad request", "404": "not found", "503": "temporarily unavailable"}
+SIGNED_IN = {"401": "sign in first", "403": "not allowed"}
+WRITING = {"409": "conflicts with the present state", "412": "stale", "428": "If-Match is missing"}
+
+
+def _problem(description: str) -> dict[str, Any]:
+    schema = {"$ref": "#/components/schemas/Problem"}
+    return {
+        "description": description,
+        "content": {"application/problem+json": {"schema": schema}},
+    }
+
+
+def build(app: FastAPI) -> dict[str, Any]:
+    """The document, built once and kept on the app."""
+    if app.openapi_schema is None:
+        document = get_openapi(
+            title=app.title, version=app.version, routes=app.routes, openapi_version="3.1.0"
+        )
+        schemas = document.setdefault("components", {}).setdefault("schemas", {})
+        schemas.pop("HTTPValidationError", None)
+        schemas.pop("ValidationError", None)
+        schemas["Problem"] = PROBLEM
+        for operations in document["paths"].values():
+            for method, operation in operations.items():
+                _complete(method, operation)
+        app.openapi_schema = document
+    return app.openapi_schema
+
+
+def _complete(method: str, operation: dict[str, Any]) -> None:
+    answers = operation["responses"]
+    wanted = dict(ANSWERS)
+    if operation.get("security"):
+        wanted |= SIGNED_IN
+    if method != "get":
+        wanted |= WRITING
+    if "422" in answers or "requestBody" in operation:
+        wanted["422"] = "something needs a change; see errors"
+        answers.pop("422", None)
+    for status, description in wanted.items():
+        answers.setdefault(status, _problem(description))
+    if method == "post" and "201" in answers:
+        operation.setdefault("parameters", []).append(KEY_HEADER)

@@ -1,0 +1,66 @@
+"""Keyset pages: `items` and `next`; cursors are signed and bound to the filters they came from."""
+
+import base64
+import hashlib
+import hmac
+import json
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Generic, TypeVar
+
+from fastapi import Query
+from pydantic import BaseModel
+
+from .errors import Problem
+
+T = TypeVar("T")
+MAX_LIMIT = 100
+Limit = Annotated[int, Query(ge=1, description=f"at most {MAX_LIMIT}; more is cut to it")]
+Cursor = Annotated[str | None, Query(max_length=1000, description="from `next`; do not build it")]
+
+
+class Page(BaseModel, Generic[T]):
+    """One page of a list. `next` is a ready link, or null on the last page; there is no total."""
+
+    items: list[T]
+    next: str | None = None
+
+
+class BadCursor(Problem):
+    status, code, title = 400, "bad_cursor", ("翻页标记不可用", "The cursor cannot be used")
+
+
+class Cursors:
+    """Signs and reads cursors. One per service, made with a key that all its processes share."""
+
+    def __init__(self, key: bytes) -> None:
+        self._key = key
+
+    def _mac(self, payload: bytes, filters: Mapping[str, Any]) -> bytes:
+        bound = json.dumps(filters, sort_keys=True, default=str).encode()
+        return hmac.digest(self._key, payload + b"|" + bound, hashlib.sha256)[:12]
+
+    def write(self, position: Sequence[Any], filters: Mapping[str, Any]) -> str:
+        payload = json.dumps(list(position), default=str).encode()
+        return base64.urlsafe_b64encode(self._mac(payload, filters) + payload).decode().rstrip("=")
+
+    def read(self, cursor: str | None, filters: Mapping[str, Any]) -> list[Any] | None:
+        """The position after which to go on; None at the start. Raises BadCursor (400)."""
+        if cursor is None:
+            return None
+        try:
+            raw = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4))
+            mac, payload = raw[:12], raw[12:]
+            if hmac.compare_digest(mac, self._mac(payload, filters)):
+                position = json.loads(payload)
+                if isinstance(position, list):
+                    return position
+        except ValueError:
+            pass
+        raise BadCursor(
+            "翻页标记已失效或与查询条件不符。请从第一页重新查询。",
+            "The cursor is out of date or of another query. Start from the first page.",
+        )
+
+
+def clamp(limit: int) -> int:
+    return min(limit, MAX_LIMIT)

@@ -1,0 +1,109 @@
+"""The route class of every service: one transaction per request, committed before the answer.
+
+The session opens lazily, so a route that needs no database takes no connection. A creating
+`POST` (declared `status_code=201`) requires an Idempotency-Key; its first answer is stored in
+the same transaction as its effect. Other writing methods honour the key when it is sent.
+"""
+
+from collections.abc import Callable, Coroutine
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Header, Request, Response
+from fastapi.routing import APIRoute
+from pydantic import BaseModel, ConfigDict
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from . import idempotency
+from .errors import ConditionRequired, Stale
+
+Handler = Callable[[Request], Coroutine[Any, Any, Response]]
+
+
+class In(BaseModel):
+    """Base of request bodies: unknown fields are refused, never silently dropped."""
+
+    model_config = ConfigDict(extra="forbid", str_strip_whitespace=True)
+
+
+class Out(BaseModel):
+    """Base of answers: made from ORM rows."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+
+class BeamRoute(APIRoute):
+    def get_route_handler(self) -> Handler:
+        handle = super().get_route_handler()
+        writes = bool({"POST", "PUT", "PATCH", "DELETE"} & (self.methods or set()))
+        key_needed = "POST" in (self.methods or set()) and self.status_code == 201
+        path = self.path
+
+        async def run(request: Request) -> Response:
+            async with request.app.state.runtime.sessions() as session:
+                request.state.session = session
+                if not writes:
+                    return await handle(request)
+                claim = await idempotency.claim(session, request, path, required=key_needed)
+                if claim is not None and claim.replay is not None:
+                    return claim.replay
+                response = await handle(request)
+                if claim is not None:
+                    await idempotency.keep(session, claim, response)
+                await session.commit()
+                return response
+
+        return run
+
+
+def router(**options: Any) -> APIRouter:
+    return APIRouter(route_class=BeamRoute, **options)
+
+
+def _session(request: Request) -> AsyncSession:
+    session: AsyncSession = request.state.session
+    return session
+
+
+Session = Annotated[AsyncSession, Depends(_session)]
+
+
+def _runtime(request: Request) -> Any:
+    return request.app.state.runtime
+
+
+def etag(version: int) -> str:
+    return f'"{version}"'
+
+
+def _if_match(if_match: Annotated[str | None, Header()] = None) -> int | None:
+    if if_match is None or if_match.strip() == "*":
+        return None
+    text = if_match.strip().removeprefix("W/").strip('"')
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else -1
+
+
+IfMatch = Annotated[int | None, Depends(_if_match)]
+"""The version that the client saw, or None. Pass it to `check_version`."""
+
+
+def check_version(version: int, seen: int | None, *, required: bool = False) -> None:
+    """Raises Stale (412) when the client saw another version, ConditionRequired (428) when it
+    had to say and did not."""
+    if seen is None:
+        if required:
+            raise ConditionRequired(
+                "请带上 If-Match(读取时得到的 ETag)再提交,以免覆盖他人的修改。",
+                "Send If-Match with the ETag that you read, so that no change is overwritten.",
+            )
+    elif seen != version:
+        raise Stale(
+            "内容已被更新。请重新读取后再提交;您填写的内容没有保存。",
+            "It was changed in the meantime. Read it again, then submit; nothing was saved.",
+        )
+
+
+def not_modified(request: Request, version: int) -> Response | None:
+    """A 304 when the client's If-None-Match names this version."""
+    if request.headers.get("if-none-match") == etag(version):
+        return Response(status_code=304, headers={"etag": etag(version)})
+    return None

@@ -1,0 +1,45 @@
+"""Settings that every service has. A service extends them; nobody else reads the environment."""
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class ServiceSettings(BaseSettings):
+    """All from the environment, prefix `BEAM_`; secrets may also lie as files (`secrets_dir`)."""
+
+    model_config = SettingsConfigDict(env_prefix="BEAM_", extra="ignore", frozen=True)
+
+    service: str
+    """Short name: `case`, `payment` …; fixed by each service."""
+    environment: Literal["development", "test", "production"] = "production"
+    host: str = "127.0.0.1"
+    port: int = 8000
+    database_url: SecretStr
+    """postgresql+asyncpg://…, the least-rights role"""
+    database_pool: int = 5
+    database_overflow: int = 3
+    nats_url: str = "nats://127.0.0.1:4222"
+    nats_user: str = ""
+    nats_password: SecretStr = SecretStr("")
+    issuer: str = "http://127.0.0.1:8000"
+    """Public address of the beam: the `iss` of every token."""
+    jwks_url: str = "http://127.0.0.1:8001/.well-known/jwks.json"
+    token_url: str = "http://127.0.0.1:8001/oauth2/token"
+    service_secret: SecretStr = SecretStr("")
+    """Client secret with which this service gets its own tokens (client id `svc-<service>`)."""
+    vault_key_file: Path | None = None
+    """JSON file with the keys of field encryption, see kit.secrets."""
+    identity_url: str = "http://127.0.0.1:8001"
+    catalog_url: str = "http://127.0.0.1:8002"
+    case_url: str = "http://127.0.0.1:8003"
+    licence_url: str = "http://127.0.0.1:8004"
+    payment_url: str = "http://127.0.0.1:8005"
+    logistics_url: str = "http://127.0.0.1:8006"
+    helpdesk_url: str = "http://127.0.0.1:8007"
+    exchange_url: str = "http://127.0.0.1:8008"
+
+    def url_of(self, service: str) -> str:
+        return str(getattr(self, f"{service}_url"))

@@ -1,0 +1,62 @@
+"""States that move only along declared edges. The table is data: tests and docs read it.
+
+An edge is `(from, action): (to, Event | None)`; it names the event that it emits, or none.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from contracts.event import NO_PLACE, Event
+
+from .errors import IllegalMove
+from .outbox import emit
+
+Transitions = Mapping[tuple[str, str], tuple[str, type[Event] | None]]
+
+
+class Moves(Protocol):
+    """What a row needs in order to move: `region` and `dept` are used when it has them."""
+
+    id: Any
+    state: Any
+    version: Any
+
+
+def move(
+    session: AsyncSession, row: Moves, transitions: Transitions, action: str, **data: Any
+) -> None:
+    """Take the edge `action` from the row's state: new state, next version, and the edge's event.
+
+    `data` are the fields of the event. Raises IllegalMove (409) when there is no such edge.
+    """
+    edge = transitions.get((row.state, action))
+    if edge is None:
+        possible = sorted(a for state, a in transitions if state == row.state)
+        raise IllegalMove(
+            "当前状态不能进行此操作。请刷新后查看可以进行的下一步。",
+            "This is not possible in the current state. Reload to see the next steps.",
+            state=row.state,
+            possible=possible,
+        )
+    row.state, event = edge
+    row.version += 1
+    if event is not None:
+        emit(
+            session,
+            event(**data),
+            subject=row.id,
+            version=row.version,
+            region=getattr(row, "region", NO_PLACE) or NO_PLACE,
+            dept=getattr(row, "dept", NO_PLACE) or NO_PLACE,
+        )
+
+
+def as_table(transitions: Transitions) -> str:
+    """The transitions as a Markdown table, for a service's README."""
+    rows = [
+        f"| {source} | {action} | {target} | {event.TYPE if event else '–'} |"
+        for (source, action), (target, event) in transitions.items()
+    ]
+    return "\n".join(["| from | action | to | event |", "|---|---|---|---|", *rows])

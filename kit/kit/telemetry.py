@@ -1,0 +1,172 @@
+"""Logs, metrics and the ids that tie them together: one pure ASGI layer around every service.
+
+Logs are JSON lines on standard output with `request_id` and `trace_id`; the path is logged as
+the route's template, so no id or value of a request ever reaches a log.
+"""
+
+import json
+import logging
+import re
+import sys
+import time
+import traceback
+from datetime import UTC, datetime
+from typing import Any
+
+from prometheus_client import Counter, Histogram
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from . import context
+from .ids import uuid7
+from .problems import render, wants_english
+
+log = logging.getLogger(__name__)
+access = logging.getLogger("access")
+WELL_FORMED = re.compile(r"[A-Za-z0-9._-]{8,64}")
+
+REQUESTS = Counter(
+    "beam_http_requests_total", "Requests answered", ["service", "method", "route", "status"]
+)
+SECONDS = Histogram(
+    "beam_http_request_seconds",
+    "Time to answer",
+    ["service", "route"],
+    buckets=(0.005, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10),
+)
+
+
+class JsonLines(logging.Formatter):
+    """One JSON object per line; exceptions as frames without values."""
+
+    def __init__(self, service: str) -> None:
+        super().__init__()
+        self._service = service
+
+    def format(self, record: logging.LogRecord) -> str:
+        line: dict[str, Any] = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(),
+            "service": self._service,
+            "message": record.getMessage(),
+        }
+        if request_id := context.request_id.get():
+            line["request_id"] = request_id
+        if trace := context.traceparent.get():
+            line["trace_id"] = trace[3:35]
+        line.update(getattr(record, "fields", {}))
+        if record.exc_info and record.exc_info[0] is not None:
+            line["error"] = record.exc_info[0].__name__
+            frames = traceback.extract_tb(record.exc_info[2])[-8:]
+            line["at"] = [f"{f.filename.rsplit('/', 1)[-1]}:{f.lineno} {f.name}" for f in frames]
+        return json.dumps(line, ensure_ascii=False)
+
+
+class BufferedLines(logging.Handler):
+    """Writes many lines at once: when 64 wait, when one is a warning, or when `flush` is called
+    (the service does so every half second)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._lines: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._lines.append(self.format(record))
+        if len(self._lines) >= 64 or record.levelno >= logging.WARNING:
+            self.flush()
+
+    def flush(self) -> None:
+        lines, self._lines = self._lines, []
+        if lines:
+            sys.stdout.write("\n".join(lines) + "\n")
+            sys.stdout.flush()
+
+
+def configure_logs(service: str) -> BufferedLines:
+    """Send all logs of this process through one buffered JSON handler."""
+    handler = BufferedLines()
+    handler.setFormatter(JsonLines(service))
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(logging.INFO)
+    for noisy in ("httpx", "httpcore", "nats", "uvicorn.access", "uvicorn.error", "alembic"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+    return handler
+
+
+class RequestTelemetry:
+    """Sets the context of a request, answers X-Request-Id, counts, logs, and turns what nobody
+    caught into a 500 problem."""
+
+    def __init__(self, app: ASGIApp, service: str) -> None:
+        self._app, self._service = app, service
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        headers = dict(scope["headers"])
+        sent_id = headers.get(b"x-request-id", b"").decode("latin-1")
+        request_id = sent_id if WELL_FORMED.fullmatch(sent_id) else uuid7().hex
+        trace = context.child_of(headers.get(b"traceparent", b"").decode("latin-1"))
+        tokens = (context.request_id.set(request_id), context.traceparent.set(trace))
+        started = time.perf_counter()
+        status = 0
+
+        async def answer(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message["headers"] = [
+                    *message["headers"],
+                    (b"x-request-id", request_id.encode()),
+                ]
+            await send(message)
+
+        try:
+            await self._app(scope, receive, answer)
+        except Exception:
+            log.exception("unhandled error")
+            if status:
+                raise
+            english = wants_english(headers.get(b"accept-language", b"").decode("latin-1"))
+            await _server_error(answer, scope["path"], request_id, english)
+        finally:
+            self._note(scope, status, time.perf_counter() - started)
+            context.request_id.reset(tokens[0])
+            context.traceparent.reset(tokens[1])
+
+    def _note(self, scope: Scope, status: int, seconds: float) -> None:
+        route = getattr(scope.get("route"), "path", "unmatched")
+        if route.startswith(("/health", "/metrics")):
+            return
+        REQUESTS.labels(self._service, scope["method"], route, status).inc()
+        SECONDS.labels(self._service, route).observe(seconds)
+        fields = {
+            "method": scope["method"],
+            "route": route,
+            "status": status,
+            "ms": round(seconds * 1000, 1),
+        }
+        access.info("request", extra={"fields": fields})
+
+
+async def _server_error(send: Send, path: str, request_id: str, english: bool) -> None:
+    body = render(
+        status=500,
+        code="internal",
+        title="Something broke" if english else "系统出错",
+        detail=(
+            "This is our fault, nothing of your request was kept. Try again; if it stays, "
+            "report the request_id."
+            if english
+            else "这是系统的问题,您的请求没有生效。请重试;仍不成功时请提供 request_id。"
+        ),
+        instance=path,
+        request_id=request_id,
+    )
+    headers = [
+        (b"content-type", b"application/problem+json"),
+        (b"content-length", str(len(body)).encode()),
+    ]
+    await send({"type": "http.response.start", "status": 500, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
