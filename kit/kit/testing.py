@@ -7,7 +7,6 @@ async with ground.service("payment_svc", nats=url) as payment:
 import asyncio
 import contextlib
 import json
-import tempfile
 import time
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
@@ -30,6 +29,7 @@ from .jose import SigningKey
 from .secrets import Vault
 
 ISSUER = "http://beam.test"
+SCHEME = "postgresql+asyncpg"
 
 
 @dataclass
@@ -50,7 +50,7 @@ class Ground:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.postgres = PostgresServer(folder / "pg")
+        self.postgres = PostgresServer.temporary()
         self.key = SigningKey(SigningKey.generate())
         self.jwks = folder / "jwks.json"
         self.vault_file = folder / "vault.json"
@@ -66,7 +66,7 @@ class Ground:
         self.postgres.stop()
 
     async def _admin(self, statement: str) -> None:
-        engine = create_async_engine(self.postgres.dsn("postgres"), isolation_level="AUTOCOMMIT")
+        engine = create_async_engine(self.postgres.dsn("postgres", scheme=SCHEME), isolation_level="AUTOCOMMIT")
         async with engine.connect() as connection:
             await connection.execute(text(statement))
         await engine.dispose()
@@ -74,7 +74,7 @@ class Ground:
     async def _template(self, package: str) -> str:
         name = f"template_{package}"
         await self._admin(f'create database "{name}"')
-        await asyncio.to_thread(migrate.upgrade, package, self.postgres.dsn(name))
+        await asyncio.to_thread(migrate.upgrade, package, self.postgres.dsn(name, scheme=SCHEME))
         return name
 
     async def database(self, package: str) -> str:
@@ -85,18 +85,13 @@ class Ground:
         self._counter += 1
         name = f"{package}_{self._counter}"
         await self._admin(f'create database "{name}" template "{template}"')
-        return self.postgres.dsn(name)
+        return self.postgres.dsn(name, scheme=SCHEME)
 
     @contextlib.asynccontextmanager
     async def nats(self) -> AsyncIterator[str]:
         """The URL of a broker that nobody else uses."""
-        with tempfile.TemporaryDirectory(prefix="beam-nats-") as folder:
-            server = NatsServer(Path(folder))
-            await asyncio.to_thread(server.start)
-            try:
-                yield server.url
-            finally:
-                await asyncio.to_thread(server.stop)
+        with NatsServer.temporary() as server:
+            yield server.url
 
     @contextlib.asynccontextmanager
     async def service(
@@ -174,10 +169,5 @@ async def until(condition: Any, *, seconds: float = 15) -> Any:
 @contextlib.contextmanager
 def temporary_database() -> Iterator[str]:
     """A throw-away PostgreSQL, for writing migrations."""
-    with tempfile.TemporaryDirectory(prefix="beam-pg-") as folder:
-        server = PostgresServer(Path(folder) / "pg")
-        server.start()
-        try:
-            yield server.dsn("postgres")
-        finally:
-            server.stop()
+    with PostgresServer.temporary() as server:
+        yield server.dsn("postgres", scheme=SCHEME)
