@@ -66,7 +66,9 @@ class Ground:
         self.postgres.stop()
 
     async def _admin(self, statement: str) -> None:
-        engine = create_async_engine(self.postgres.dsn("postgres", scheme=SCHEME), isolation_level="AUTOCOMMIT")
+        engine = create_async_engine(
+            self.postgres.dsn("postgres", scheme=SCHEME), isolation_level="AUTOCOMMIT"
+        )
         async with engine.connect() as connection:
             await connection.execute(text(statement))
         await engine.dispose()
