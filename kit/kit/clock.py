@@ -1,0 +1,195 @@
+"""Time: now, the city's zone, working days, and the clock of a case.
+
+A CaseClock is a value: it is kept as a document, changed by making the next one, and read
+against a calendar and a day. It does no I/O and knows no wall clock.
+"""
+
+import math
+from datetime import UTC, date, datetime
+from enum import StrEnum
+from zoneinfo import ZoneInfo
+
+from pydantic import BaseModel, ConfigDict, model_validator
+
+from .workdays import DayKind, DayNote, Deadline, WorkCalendar
+
+__all__ = [
+    "CITY",
+    "CaseClock",
+    "Colour",
+    "DayKind",
+    "DayNote",
+    "Deadline",
+    "Pause",
+    "Reading",
+    "WorkCalendar",
+    "city_day",
+    "now",
+]
+
+CITY = ZoneInfo("Asia/Shanghai")
+
+
+def now() -> datetime:
+    """This moment, aware, UTC."""
+    return datetime.now(UTC)
+
+
+def city_day(moment: datetime) -> date:
+    """The date that the city's calendars show at an aware moment."""
+    return moment.astimezone(CITY).date()
+
+
+class Colour(StrEnum):
+    GREEN = "green"
+    YELLOW = "yellow"
+    """A fifth of the promised limit, at least one working day, or less is left."""
+    RED = "red"
+    """The promised limit is over."""
+
+
+class Pause(BaseModel):
+    """The clock stands still after `start` up to and with `end` (None: until further notice).
+    Like a limit's first day, the day on which it happens still belongs to what went before."""
+
+    model_config = ConfigDict(frozen=True)
+
+    start: date
+    end: date | None = None
+    reason: str
+
+    def covers(self, day: date) -> bool:
+        return self.start < day and (self.end is None or day <= self.end)
+
+
+class Reading(BaseModel):
+    """What a CaseClock shows on a day. All numbers are working days."""
+
+    model_config = ConfigDict(frozen=True)
+
+    used: int
+    promised_remaining: int
+    """Negative: so many days late."""
+    statutory_remaining: int
+    promised_due: date | None
+    """None while the clock is paused and the limit was not reached before."""
+    statutory_due: date | None
+    paused: bool
+    colour: Colour
+    provisional: bool
+    """A due date may be moved by an announcement of holidays."""
+    days: list[DayNote]
+    """Every day so far, counted or skipped, with its reason."""
+
+
+class CaseClock(BaseModel):
+    """The limits of a case and its pauses. Immutable: `pause`, `resume` and `stop` give the next
+    value. Keep it with `model_dump(mode="json")`, read it back with `model_validate`."""
+
+    model_config = ConfigDict(frozen=True)
+
+    started: date
+    """The city day of acceptance; it is not counted (民法典 201)."""
+    promised: int
+    statutory: int
+    pauses: tuple[Pause, ...] = ()
+    stopped: date | None = None
+    """The day of the decision; nothing is counted after it."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "CaseClock":
+        if self.promised < 0 or self.statutory < 0:
+            raise ValueError("a limit is not negative")
+        edge = self.started
+        for index, pause in enumerate(self.pauses):
+            if pause.start < edge or (pause.end is not None and pause.end < pause.start):
+                raise ValueError("pauses follow each other from the start on")
+            if pause.end is None and index + 1 < len(self.pauses):
+                raise ValueError("only the last pause may be open")
+            edge = pause.end or pause.start
+        if self.stopped is not None and self.stopped < edge:
+            raise ValueError("a clock stops after its pauses")
+        return self
+
+    @property
+    def paused(self) -> bool:
+        return self.stopped is None and bool(self.pauses) and self.pauses[-1].end is None
+
+    def pause(self, day: date, reason: str) -> "CaseClock":
+        """Stand still from the end of `day` on. Raises ValueError when it is paused or stopped."""
+        if self.paused or self.stopped:
+            raise ValueError("the clock does not run")
+        return self._next(pauses=(*self.pauses, Pause(start=day, reason=reason)))
+
+    def resume(self, day: date) -> "CaseClock":
+        """Run again from the end of `day` on. Raises ValueError when it is not paused."""
+        if not self.paused:
+            raise ValueError("the clock is not paused")
+        last = self.pauses[-1].model_copy(update={"end": day})
+        return self._next(pauses=(*self.pauses[:-1], last))
+
+    def stop(self, day: date) -> "CaseClock":
+        """The decision is made: close an open pause and count no further."""
+        clock = self.resume(day) if self.paused else self
+        return clock._next(stopped=day)
+
+    def _next(self, **change: object) -> "CaseClock":
+        return CaseClock.model_validate({**dict(self), **change})
+
+    def _reason(self, day: date) -> str | None:
+        for pause in self.pauses:
+            if pause.covers(day):
+                return pause.reason
+        return None
+
+    def due(self, limit: int, calendar: WorkCalendar) -> Deadline | None:
+        """When `limit` working days are used up; None while an open pause prevents it."""
+        if self.paused:
+            last = self.pauses[-1].start
+            if self._used(last, calendar) < limit:
+                return None
+        return calendar.add_working_days(self.started, limit, paused=self._reason)
+
+    def _used(self, today: date, calendar: WorkCalendar) -> int:
+        return sum(1 for note in self._days(today, calendar) if note.counted)
+
+    def _days(self, today: date, calendar: WorkCalendar) -> list[DayNote]:
+        end = min(today, self.stopped) if self.stopped else today
+        days: list[DayNote] = []
+        count = 0
+        for offset in range(1, (end - self.started).days + 1):
+            note = calendar.note(date.fromordinal(self.started.toordinal() + offset))
+            if note.works:
+                reason = self._reason(note.day)
+                if reason is None:
+                    count += 1
+                    note = note.model_copy(update={"counted": count})
+                else:
+                    note = note.model_copy(update={"kind": DayKind.PAUSED, "name": reason})
+            days.append(note)
+        return days
+
+    def read(self, today: date, calendar: WorkCalendar | None = None) -> Reading:
+        """What the clock shows at the end of `today` (a city day)."""
+        calendar = calendar or WorkCalendar.load()
+        days = self._days(today, calendar)
+        used = sum(1 for note in days if note.counted)
+        left = self.promised - used
+        promised, statutory = self.due(self.promised, calendar), self.due(self.statutory, calendar)
+        if left < 0:
+            colour = Colour.RED
+        elif left <= max(1, math.ceil(self.promised / 5)) and self.stopped is None:
+            colour = Colour.YELLOW
+        else:
+            colour = Colour.GREEN
+        return Reading(
+            used=used,
+            promised_remaining=left,
+            statutory_remaining=self.statutory - used,
+            promised_due=promised.due if promised else None,
+            statutory_due=statutory.due if statutory else None,
+            paused=self.paused,
+            colour=colour,
+            provisional=any(limit.provisional for limit in (promised, statutory) if limit),
+            days=days,
+        )
