@@ -7,7 +7,8 @@ may raise:
   `query` or `query_refund` before doing anything else. Repeating the same act under the same
   number is safe as well.
 - `Refused`: the channel said no and did nothing; `code` is the channel's own word.
-- `BadSignature`: the message did not come from the channel. Trust nothing in it.
+- `BadSignature`: the message did not come from the channel. Trust nothing in it. It is an
+  `Unknown` too: an answer that cannot be believed leaves the outcome open.
 
 Never call a channel inside a database transaction.
 """
@@ -36,7 +37,7 @@ class Refused(ChannelError):
         self.message = message
 
 
-class BadSignature(ChannelError):
+class BadSignature(Unknown):
     """The message is forged, altered or stale. `probe` marks the channel's own harmless test of
     our check: still answer a failure, but raise no alarm."""
 

@@ -1,0 +1,206 @@
+"""All keys of the outside world, made at first start and handed over as files.
+
+    <folder>/wechat/    what WeChat Pay gives its merchant: for payment-svc
+    <folder>/sf/        what SF gives its customer: for logistics-svc
+    <folder>/platform/  WeChat Pay's own keys: for the sandbox alone
+
+Folders have mode 0700, files 0600. Nothing here is ever shipped.
+"""
+
+import contextlib
+import json
+import os
+import secrets
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    load_pem_private_key,
+)
+from cryptography.x509.oid import NameOID
+
+
+def provision(folder: Path) -> None:
+    """Make whatever is missing; what exists stays as it is. Safe to call twice at once."""
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    _once(folder / "wechat", _wechat_merchant)
+    _once(folder / "sf", _sf_account)
+    _once(folder / "platform", _platform)
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class PlatformKey:
+    """One key pair of WeChat Pay. `serial_no` is upper-case hex."""
+
+    serial_no: str
+    key: rsa.RSAPrivateKey
+    certificate: x509.Certificate
+    pem: bytes
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class WeChatSide:
+    """What WeChat Pay knows of its merchant, and its own keys, the newest last."""
+
+    mchid: str
+    appid: str
+    merchant_serial_no: str
+    merchant_key: rsa.RSAPublicKey
+    apiv3_key: bytes
+    platform: tuple[PlatformKey, ...]
+
+    @property
+    def current(self) -> PlatformKey:
+        """The key that signs."""
+        return self.platform[-1]
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class SFSide:
+    """What SF knows of its customer. `push_token` is the secret end of the push address."""
+
+    partner_id: str
+    check_word: str
+    monthly_card: str
+    push_token: str
+
+
+def read_wechat(folder: Path) -> WeChatSide:
+    """Read WeChat Pay's side from a provisioned folder."""
+    home = folder / "wechat"
+    facts = json.loads((home / "merchant.json").read_text("utf-8"))
+    certificate = x509.load_pem_x509_certificate((home / "merchant_cert.pem").read_bytes())
+    merchant_key = certificate.public_key()
+    if not isinstance(merchant_key, rsa.RSAPublicKey):
+        raise ValueError("merchant_cert.pem must hold an RSA key")
+    index = json.loads((folder / "platform" / "index.json").read_text("utf-8"))
+    return WeChatSide(
+        mchid=facts["mchid"],
+        appid=facts["appid"],
+        merchant_serial_no=_serial(certificate),
+        merchant_key=merchant_key,
+        apiv3_key=(home / "apiv3_key").read_bytes(),
+        platform=tuple(_platform_key(folder / "platform", serial) for serial in index),
+    )
+
+
+def read_sf(folder: Path) -> SFSide:
+    """Read SF's side from a provisioned folder."""
+    return SFSide(**json.loads((folder / "sf" / "account.json").read_text("utf-8")))
+
+
+def rotate_platform(folder: Path, *, retire: bool) -> None:
+    """Sign with a new platform key from now on; `retire` drops the older ones at once."""
+    home = folder / "platform"
+    index = json.loads((home / "index.json").read_text("utf-8"))
+    serial, files = _new_platform_key()
+    for name, content in files.items():
+        _write(home / name, content)
+    kept = [] if retire else index
+    _write(home / "index.json.new", json.dumps([*kept, serial]).encode())
+    (home / "index.json.new").replace(home / "index.json")
+
+
+def _once(folder: Path, make: Callable[[], Mapping[str, bytes]]) -> None:
+    """Fill a folder beside and rename it, so that it is there whole or not at all."""
+    if folder.exists():
+        return
+    fresh = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    try:
+        for name, content in make().items():
+            _write(fresh / name, content)
+        # Somebody else was quicker: his is as good as ours.
+        with contextlib.suppress(OSError):
+            fresh.rename(folder)
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)
+    if not folder.exists():
+        raise OSError(f"cannot write the keys to {folder}")
+
+
+def _wechat_merchant() -> dict[str, bytes]:
+    key, certificate = _pair("One Beam demo merchant")
+    facts = {
+        "mchid": str(1_900_000_000 + secrets.randbelow(99_999_999)),
+        "appid": f"wx{secrets.token_hex(8)}",
+        "serial_no": _serial(certificate),
+    }
+    return {
+        "merchant.json": json.dumps(facts).encode(),
+        "merchant_key.pem": _pem(key),
+        "merchant_cert.pem": certificate.public_bytes(Encoding.PEM),
+        "apiv3_key": secrets.token_hex(16).encode(),
+    }
+
+
+def _sf_account() -> dict[str, bytes]:
+    account = SFSide(
+        partner_id=f"YLSZ{secrets.token_hex(4).upper()}",
+        check_word=secrets.token_urlsafe(24),
+        monthly_card=f"75{secrets.randbelow(10**8):08d}",
+        push_token=secrets.token_urlsafe(24),
+    )
+    return {"account.json": json.dumps(asdict(account)).encode()}
+
+
+def _platform() -> dict[str, bytes]:
+    serial, files = _new_platform_key()
+    return {**files, "index.json": json.dumps([serial]).encode()}
+
+
+def _new_platform_key() -> tuple[str, dict[str, bytes]]:
+    key, certificate = _pair("Tenpay.com sandbox")
+    serial = _serial(certificate)
+    pem = certificate.public_bytes(Encoding.PEM)
+    return serial, {f"{serial}.key.pem": _pem(key), f"{serial}.cert.pem": pem}
+
+
+def _platform_key(home: Path, serial: str) -> PlatformKey:
+    key = load_pem_private_key((home / f"{serial}.key.pem").read_bytes(), None)
+    pem = (home / f"{serial}.cert.pem").read_bytes()
+    if not isinstance(key, rsa.RSAPrivateKey):
+        raise ValueError("platform keys must be RSA keys")
+    return PlatformKey(serial, key, x509.load_pem_x509_certificate(pem), pem)
+
+
+def _pair(common_name: str) -> tuple[rsa.RSAPrivateKey, x509.Certificate]:
+    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
+    now = datetime.now(UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(minutes=5))
+        .not_valid_after(now + timedelta(days=5 * 365))
+        .sign(key, SHA256())
+    )
+    return key, certificate
+
+
+def _serial(certificate: x509.Certificate) -> str:
+    return f"{certificate.serial_number:X}"
+
+
+def _pem(key: rsa.RSAPrivateKey) -> bytes:
+    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+
+
+def _write(path: Path, content: bytes) -> None:
+    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(handle, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())

@@ -1,0 +1,1 @@
+"""SF Express 丰桥: orders, cancellation, routes and route pushes for one customer."""
