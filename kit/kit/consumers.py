@@ -1,0 +1,286 @@
+"""One durable pull consumer per handler: fetch, apply in one transaction, acknowledge twice."""
+
+import asyncio
+import json
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID, uuid5
+
+from nats.aio.msg import Msg
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+
+from . import crash, deadletters
+from .broker import STREAM, Broker, BrokerLost, NoResponders, Refused
+from .db import Sessions
+from .inbox import Delivery, Later, Subscription, Undecodable, apply
+
+log = logging.getLogger(__name__)
+
+BATCH = 64
+RETRY_DELAYS = (1.0, 5.0, 30.0, 60.0, 120.0, 300.0, 600.0)
+"""Seconds before the second, third … try. After the one that follows the last delay: dead."""
+MAX_LATER = 200
+ACK_WAIT_SECONDS = 30
+_EXPIRES_SECONDS = 30
+_HEARTBEAT_SECONDS = 5
+_SILENCE_SECONDS = 3 * _HEARTBEAT_SECONDS
+_NANO = 10**9
+_STREAM_NOT_FOUND = 10059
+_UNREADABLE = UUID("6f6e6562-6561-6d00-8000-0000000000dd")
+# Classes of SQLSTATE that say: not you, not now. 08 connection, 40 rolled back (deadlock,
+# serialisation), 53 resources, 55 lock not available, 57 operator intervention (shutdown).
+_NOT_NOW = ("08", "40", "53", "55", "57")
+
+
+@dataclass
+class _Item:
+    msg: Msg
+    delivery: Delivery
+
+    @property
+    def id(self) -> UUID:
+        return self.delivery.envelope.id
+
+
+class Consumer:
+    def __init__(
+        self,
+        sessions: Sessions,
+        service: str,
+        subscription: Subscription,
+        retry_delays: Sequence[float] = RETRY_DELAYS,
+    ) -> None:
+        self._sessions = sessions
+        self._subscription = subscription
+        self._delays = retry_delays
+        self._arrived: asyncio.Queue[Msg | None] = asyncio.Queue()
+        self._open = 0
+        self._vanished = False
+        self._stopping = False
+        self.durable = subscription.durable(service)
+        self.handled = 0
+        self.failed = 0
+
+    def stop(self) -> None:
+        """`run` returns after the batch in hand; what was fetched beyond it goes back."""
+        self._stopping = True
+        self._poke()
+
+    async def run(self, broker: Broker) -> None:
+        """Consume until `stop` or the end of the connection. Raises BrokerLost."""
+        self._arrived = asyncio.Queue()
+        broker.on_close(self._poke)
+        inbox, listening = await broker.subscribe(self._arrive)
+        try:
+            await self._ensure(broker)
+            while not self._stopping and not broker.closed.is_set():
+                if self._vanished:
+                    await asyncio.sleep(0.2)
+                    await self._ensure(broker)
+                if self._open <= BATCH // 2:
+                    await self._pull(broker, inbox)
+                batch = await self._next()
+                if batch:
+                    await self._take(broker, batch)
+        finally:
+            if not broker.closed.is_set():
+                await listening.unsubscribe()
+        await self._give_back(broker)
+
+    async def _ensure(self, broker: Broker) -> None:
+        """Create the durable, also when it or the stream vanished. Harmless when it is there."""
+        name, subjects = self.durable, self._subscription.filter
+        body = {
+            "stream_name": STREAM,
+            "config": {
+                "durable_name": name,
+                "name": name,
+                "filter_subject": subjects,
+                "deliver_policy": "all",
+                "ack_policy": "explicit",
+                "ack_wait": ACK_WAIT_SECONDS * _NANO,
+                "max_ack_pending": 4 * BATCH,
+                # The end of trying is a dead letter in our database: at its own limit the broker
+                # would fall silent.
+                "max_deliver": -1,
+            },
+        }
+        call = f"CONSUMER.CREATE.{STREAM}.{name}.{subjects}"
+        try:
+            await broker.api(call, body)
+        except Refused as refusal:
+            if refusal.err_code != _STREAM_NOT_FOUND:
+                raise
+            await broker.stream()
+            await broker.api(call, body)
+        self._open = 0
+        self._vanished = False
+
+    async def _pull(self, broker: Broker, inbox: str) -> None:
+        ask = {
+            "batch": BATCH,
+            "expires": _EXPIRES_SECONDS * _NANO,
+            "idle_heartbeat": _HEARTBEAT_SECONDS * _NANO,
+        }
+        subject = f"$JS.API.CONSUMER.MSG.NEXT.{STREAM}.{self.durable}"
+        self._open += BATCH
+        await broker.publish(subject, json.dumps(ask).encode(), reply=inbox)
+
+    async def _arrive(self, msg: Msg) -> None:
+        status = (msg.headers or {}).get("Status")
+        if status is None or msg.data:
+            self._open -= 1
+            self._arrived.put_nowait(msg)
+            return
+        if status == "408":
+            self._open -= int((msg.headers or {}).get("Nats-Pending-Messages", BATCH))
+        elif status != "100":
+            # 409: deleted, server shutting down …; 503: nobody there.
+            self._vanished = True
+        self._poke()
+
+    def _poke(self) -> None:
+        self._arrived.put_nowait(None)
+
+    async def _next(self) -> list[Msg]:
+        """What has arrived, at least one thing; a poke or silence gives an empty list."""
+        try:
+            async with asyncio.timeout(_SILENCE_SECONDS):
+                first = await self._arrived.get()
+        except TimeoutError:
+            self._vanished = True
+            return []
+        batch = [first]
+        while len(batch) < BATCH and not self._arrived.empty():
+            batch.append(self._arrived.get_nowait())
+        return [msg for msg in batch if msg is not None]
+
+    async def _take(self, broker: Broker, batch: Sequence[Msg]) -> None:
+        crash.point("c1")
+        if crash.planted("ack_first"):
+            await self._acknowledge(broker, batch)
+        items: list[_Item] = []
+        for msg in batch:
+            try:
+                items.append(_Item(msg, self._subscription.read(msg.data)))
+            except Undecodable as error:
+                await self._fail(broker, msg, _id_of(msg), error, tries=1)
+        if len(items) > 1 and await self._together(broker, items):
+            return
+        for item in items:
+            await self._alone(broker, item)
+
+    async def _together(self, broker: Broker, items: Sequence[_Item]) -> bool:
+        """All in one transaction; False when one of them spoiled it."""
+        try:
+            await self._apply(items)
+        except Exception as error:  # noqa: BLE001 - each event then meets it alone
+            log.info("%s: batch of %s, now one by one: %s", self.durable, len(items),
+                     deadletters.describe(error))  # fmt: skip
+            return False
+        await self._acknowledge(broker, [item.msg for item in items])
+        return True
+
+    async def _alone(self, broker: Broker, item: _Item) -> None:
+        try:
+            await self._apply([item])
+        except Later as later:
+            if item.msg.metadata.num_delivered < MAX_LATER:
+                await self._nak(broker, item.msg, later.seconds)
+            else:
+                await self._fail(broker, item.msg, item.id, later)
+        except Exception as error:  # noqa: BLE001 - counted and kept in _fail
+            if transient(error):
+                log.warning("%s: database not ready: %s", self.durable, deadletters.describe(error))
+                await self._nak(broker, item.msg, 1.0)
+                await asyncio.sleep(0.5)
+            else:
+                await self._fail(broker, item.msg, item.id, error)
+        else:
+            await self._acknowledge(broker, [item.msg])
+
+    async def _apply(self, items: Sequence[_Item]) -> None:
+        async with self._sessions.begin() as session:
+            deliveries = [item.delivery for item in items]
+            handled = await apply(session, self._subscription, self.durable, deliveries)
+            repeated = [item.id for item in items if item.msg.metadata.num_delivered > 1]
+            if repeated:
+                await deadletters.note_success(session, consumer=self.durable, event_ids=repeated)
+        self.handled += handled
+        crash.point("c3")
+
+    async def _acknowledge(self, broker: Broker, batch: Sequence[Msg]) -> None:
+        """Ack and wait until the server has it. Without an answer the event comes again, and the
+        inbox tells that it was handled."""
+        answers = [await broker.ask(msg.reply) for msg in batch]
+        await asyncio.wait(answers, timeout=5)
+        unheard = [answer for answer in answers if not answer.done() or answer.exception()]
+        for answer in unheard:
+            answer.cancel()
+        if unheard:
+            log.warning("%s: %s acks without an answer", self.durable, len(unheard))
+        crash.point("c4")
+
+    async def _fail(
+        self,
+        broker: Broker,
+        msg: Msg,
+        event_id: UUID,
+        error: Exception,
+        tries: int | None = None,
+    ) -> None:
+        self.failed += 1
+        try:
+            async with self._sessions.begin() as session:
+                failures, dead = await deadletters.note_failure(
+                    session,
+                    consumer=self.durable,
+                    event_id=event_id,
+                    subject=msg.subject,
+                    body=msg.data,
+                    error=error,
+                    tries=tries or len(self._delays) + 1,
+                )
+        except Exception as second:
+            if not transient(second):
+                raise
+            await self._nak(broker, msg, 1.0)
+            return
+        reason = deadletters.describe(error)
+        if dead:
+            log.error("%s: event %s is dead: %s", self.durable, event_id, reason)
+            await broker.request(msg.reply, b"+TERM")
+        else:
+            log.warning(
+                "%s: event %s failed %s times: %s", self.durable, event_id, failures, reason
+            )
+            await self._nak(broker, msg, self._delays[min(failures, len(self._delays)) - 1])
+
+    async def _nak(self, broker: Broker, msg: Msg, seconds: float) -> None:
+        delay = json.dumps({"delay": int(seconds * _NANO)}).encode()
+        await broker.publish(msg.reply, b"-NAK " + delay if seconds else b"-NAK")
+
+    async def _give_back(self, broker: Broker) -> None:
+        while not broker.closed.is_set() and not self._arrived.empty():
+            msg = self._arrived.get_nowait()
+            if msg is not None:
+                await self._nak(broker, msg, 0)
+
+
+def transient(error: BaseException) -> bool:
+    """Whether the database was away or undecided, so that the event itself is not to blame."""
+    if isinstance(error, DBAPIError):
+        state: Any = getattr(error.orig, "sqlstate", None) or getattr(error.orig, "pgcode", None)
+        return error.connection_invalidated or str(state or "08")[:2] in _NOT_NOW
+    return isinstance(error, (PoolTimeout, OSError, BrokerLost, NoResponders))
+
+
+def _id_of(msg: Msg) -> UUID:
+    """An id for what we cannot read: its own if the header tells it, else one of its bytes."""
+    try:
+        return UUID((msg.headers or {})["Nats-Msg-Id"])
+    except (KeyError, ValueError):
+        return uuid5(_UNREADABLE, f"{msg.subject} {msg.data.hex()}")

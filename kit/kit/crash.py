@@ -1,0 +1,41 @@
+"""Named places where a fault test can kill the process, and bugs that it can plant.
+
+`BEAM_CRASH="r2:3"` sends SIGKILL to this process when it passes the point `r2` the third time
+(several: `r2:3,c1:1`). `BEAM_PLANT="no_refill"` makes `planted("no_refill")` true, so that a test
+can show that the check which guards against this bug turns red. Both are read once, at import; in
+a process without them a point is one look at an empty dictionary.
+
+Points: r1 before publish, r2 after the broker's acknowledgement, r3 after the outbox is marked;
+c1 after fetch, c2 inside the transaction, c3 after commit and before the ack, c4 after the ack.
+Plants: mark_before_publish, no_refill, ack_first, no_inbox.
+"""
+
+import os
+import signal
+
+_armed: dict[str, int] = {}
+_planted: set[str] = set()
+
+
+def arm(crash: str, plant: str) -> None:
+    """Set both anew, as the variables would: for processes that are forked after the import."""
+    _armed.clear()
+    _planted.clear()
+    for spec in filter(None, crash.split(",")):
+        name, _, passes = spec.partition(":")
+        _armed[name] = int(passes or 1)
+    _planted.update(filter(None, plant.split(",")))
+
+
+def point(name: str) -> None:
+    if name in _armed:
+        _armed[name] -= 1
+        if _armed[name] == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+def planted(name: str) -> bool:
+    return name in _planted
+
+
+arm(os.environ.get("BEAM_CRASH", ""), os.environ.get("BEAM_PLANT", ""))

@@ -1,0 +1,224 @@
+"""Events in: a handler's effect happens once per event, however often the event arrives."""
+
+import contextlib
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any, TypeVar
+from uuid import UUID
+
+from sqlalchemy import Index, delete, func, select, text
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import Mapped, mapped_column
+
+from contracts.event import Envelope, Event
+
+from . import context, crash
+from .db import KitBase, Now
+
+KEEP = timedelta(days=90)
+"""Longer than the stream (35 days) and the outbox (7 days) can bring an event again."""
+E = TypeVar("E", bound=Event)
+
+
+class Inbox(KitBase):
+    """The event was handled by the consumer, in the transaction that wrote this row."""
+
+    __tablename__ = "inbox"
+    consumer: Mapped[str] = mapped_column(primary_key=True)
+    event_id: Mapped[UUID] = mapped_column(primary_key=True)
+    seen_at: Mapped[Now]
+    __table_args__ = (Index("inbox_seen_at_idx", "seen_at"),)
+
+
+@dataclass(frozen=True, slots=True)
+class Meta:
+    """What the envelope says about an event."""
+
+    id: UUID
+    subject: str
+    """The id of the thing that it happened to."""
+    time: datetime
+    version: int
+    """Version of that thing after it happened."""
+    region: str
+    dept: str
+    actor: str | None
+    correlationid: str | None
+    traceparent: str | None
+
+
+class Later(Exception):
+    """Raised by a handler that cannot take the event yet, for example because an earlier version
+    is missing: roll back and deliver it again after `seconds`. It does not count as a failure
+    until it was asked for very often."""
+
+    def __init__(self, seconds: float = 1.0) -> None:
+        super().__init__(f"again in {seconds} s")
+        self.seconds = seconds
+
+
+class Undecodable(ValueError):
+    """These bytes are no event of the type that the consumer takes."""
+
+
+Handler = Callable[[AsyncSession, E, Meta], Awaitable[None]]
+RawHandler = Callable[[AsyncSession, Envelope], Awaitable[None]]
+
+
+@dataclass(frozen=True)
+class Subscription:
+    """One handler and what it listens to; `event_type` None: to every event, as envelopes."""
+
+    event_type: type[Event] | None
+    handler: Callable[..., Awaitable[None]]
+
+    @property
+    def name(self) -> str:
+        return self.handler.__name__
+
+    @property
+    def filter(self) -> str:
+        return "evt.>" if self.event_type is None else f"evt.{self.event_type.TYPE}.>"
+
+    def durable(self, service: str) -> str:
+        return f"{service}__{self.name}"
+
+    def read(self, body: bytes) -> "Delivery":
+        """Raises Undecodable."""
+        try:
+            envelope = Envelope.model_validate_json(body)
+            if self.event_type is None:
+                return Delivery(envelope, None)
+            if envelope.event_type != self.event_type.TYPE:
+                raise Undecodable(f"not a {self.event_type.TYPE}")
+            return Delivery(envelope, self.event_type.model_validate(envelope.data))
+        except Undecodable:
+            raise
+        except ValueError as error:
+            raise Undecodable("no valid envelope or data") from error
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    envelope: Envelope
+    event: Event | None
+
+    @property
+    def meta(self) -> Meta:
+        e = self.envelope
+        return Meta(
+            id=e.id,
+            subject=e.subject,
+            time=e.time,
+            version=e.aggregateversion,
+            region=e.region,
+            dept=e.dept,
+            actor=e.actor,
+            correlationid=e.correlationid,
+            traceparent=e.traceparent,
+        )
+
+
+@dataclass
+class Subscribers:
+    """What one service listens to.
+
+    ```
+    on = Subscribers()
+
+    @on(CaseFeeDue)
+    async def create_bill(session: AsyncSession, fee: CaseFeeDue, meta: Meta) -> None: ...
+    ```
+    """
+
+    subscriptions: list[Subscription] = field(default_factory=list)
+
+    def __call__(self, event_type: type[E]) -> Callable[[Handler[E]], Handler[E]]:
+        def register(handler: Handler[E]) -> Handler[E]:
+            self._add(Subscription(event_type, handler))
+            return handler
+
+        return register
+
+    def every(self, handler: RawHandler) -> RawHandler:
+        """Above a handler of all events, which gets the session and the envelope."""
+        self._add(Subscription(None, handler))
+        return handler
+
+    def durables(self, service: str) -> list[tuple[str, str]]:
+        """(durable consumer, filter subject) of each handler, for the broker's configuration."""
+        return [(s.durable(service), s.filter) for s in self.subscriptions]
+
+    def find(self, service: str, durable: str) -> Subscription | None:
+        return next((s for s in self.subscriptions if s.durable(service) == durable), None)
+
+    def _add(self, subscription: Subscription) -> None:
+        if any(s.name == subscription.name for s in self.subscriptions):
+            raise TypeError(f"two handlers are called {subscription.name}")
+        self.subscriptions.append(subscription)
+
+
+_SEEN = text(
+    "insert into inbox (consumer, event_id) select :consumer, unnest(cast(:ids as uuid[])) "
+    "on conflict do nothing returning event_id"
+)
+
+
+async def apply(
+    session: AsyncSession,
+    subscription: Subscription,
+    durable: str,
+    deliveries: Sequence[Delivery],
+) -> int:
+    """Run the handler on those events that this consumer has not handled, in the caller's
+    transaction and together with their inbox rows. Returns how many those were."""
+    ids = [d.envelope.id for d in deliveries]
+    if crash.planted("no_inbox"):
+        fresh = set(ids)
+    else:
+        fresh = set(await session.scalars(_SEEN, {"consumer": durable, "ids": ids}))
+    count = len(fresh)
+    for delivery in deliveries:
+        if delivery.envelope.id not in fresh:
+            continue
+        fresh.remove(delivery.envelope.id)
+        with _context_of(delivery.envelope):
+            if delivery.event is None:
+                await subscription.handler(session, delivery.envelope)
+            else:
+                await subscription.handler(session, delivery.event, delivery.meta)
+            await session.flush()
+        # The next event must read the database as if it came alone.
+        session.expunge_all()
+        crash.point("c2")
+    return count
+
+
+@contextlib.contextmanager
+def _context_of(envelope: Envelope) -> Iterator[None]:
+    """What the handler logs, calls and emits belongs to the request that caused the event."""
+    pairs: list[tuple[Any, Any]] = [
+        (context.request_id, context.request_id.set(envelope.correlationid)),
+        (context.traceparent, context.traceparent.set(context.child_of(envelope.traceparent))),
+        (context.actor, context.actor.set(envelope.actor)),
+    ]
+    try:
+        yield
+    finally:
+        for variable, token in pairs:
+            variable.reset(token)
+
+
+async def prune(session: AsyncSession, *, keep: timedelta = KEEP, limit: int = 5_000) -> int:
+    """Delete up to `limit` rows older than `keep`."""
+    old = (
+        select(Inbox.consumer, Inbox.event_id)
+        .where(Inbox.seen_at < func.now() - keep)
+        .limit(limit)
+        .subquery()
+    )
+    gone: Any = await session.execute(
+        delete(Inbox).where(Inbox.consumer == old.c.consumer, Inbox.event_id == old.c.event_id)
+    )
+    return int(gone.rowcount)

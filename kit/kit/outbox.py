@@ -1,0 +1,160 @@
+"""Events out: written in the caller's transaction; kit.relay brings them to the broker."""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import BigInteger, Identity, Index, Text, delete, event, func, select, text
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import Mapped, Session, SessionTransaction, mapped_column
+
+from contracts.event import NO_PLACE, Envelope, Event
+
+from . import context
+from .db import KitBase, Now
+from .ids import uuid7
+
+KEEP = timedelta(days=7)
+"""How long a published event stays in the outbox, from which a lost stream is refilled."""
+MAX_BYTES = 256 * 1024
+WAKE = "wake_relay"
+"""Key in `session.info`: what to call after a commit that emitted something."""
+_EMITTED = "events_emitted"
+_TOKEN = re.compile(r"[A-Za-z0-9_-]+")
+
+
+class Outbox(KitBase):
+    """One event of this service. `sent_at` tells that the stream has it, `stream_seq` where."""
+
+    __tablename__ = "outbox"
+    seq: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)
+    id: Mapped[UUID] = mapped_column(unique=True)
+    subject: Mapped[str]
+    body: Mapped[str] = mapped_column(Text)
+    """The envelope, byte for byte as it goes out, also when it goes out again."""
+    created_at: Mapped[Now]
+    sent_at: Mapped[datetime | None]
+    stream_seq: Mapped[int | None] = mapped_column(BigInteger)
+    stream_created: Mapped[str | None]
+    __table_args__ = (
+        Index("outbox_unsent_idx", "seq", postgresql_where=text("sent_at is null")),
+        Index("outbox_stream_created_stream_seq_idx", "stream_created", "stream_seq"),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Sealed:
+    """An event ready for the outbox: for `emit`, and for statements that write many rows."""
+
+    id: UUID
+    subject: str
+    body: str
+
+
+def seal(
+    event: Event,
+    *,
+    subject: str,
+    version: int,
+    region: str = NO_PLACE,
+    dept: str = NO_PLACE,
+    actor: str | None = None,
+    time: datetime | None = None,
+) -> Sealed:
+    """Put an event into its envelope. Arguments and errors as for `emit`."""
+    for token in (region, dept):
+        if not _TOKEN.fullmatch(token):
+            raise ValueError("region and dept must be one token of letters, digits, _ or -")
+    envelope = Envelope(
+        id=uuid7(),
+        source=f"/beam/{event.owner()}",
+        type=f"cn.beam.{event.TYPE}",
+        subject=subject,
+        time=time or datetime.now(UTC),
+        dataschema=f"/v1/events/schemas/{event.TYPE}",
+        region=region,
+        dept=dept,
+        actor=actor if actor is not None else context.actor.get(),
+        aggregateversion=version,
+        traceparent=context.traceparent.get(),
+        correlationid=context.request_id.get(),
+        data=event.model_dump(mode="json"),
+    )
+    body = envelope.model_dump_json(exclude_none=True)
+    if len(body) > MAX_BYTES:
+        raise ValueError(f"{event.TYPE} is larger than {MAX_BYTES} bytes")
+    return Sealed(envelope.id, envelope.nats_subject, body)
+
+
+def emit(
+    session: AsyncSession,
+    event: Event,
+    *,
+    subject: str,
+    version: int,
+    region: str = NO_PLACE,
+    dept: str = NO_PLACE,
+    actor: str | None = None,
+    time: datetime | None = None,
+) -> UUID:
+    """Tell the others what happened, if and only if the transaction of `session` commits.
+
+    `subject` is the id of the thing that it happened to and `version` its version after it,
+    `region` six digits of GB/T 2260, `dept` a department's code, `time` UTC (default now), `actor`
+    who caused it (default: of the request or event being handled). Returns the event's id. Raises
+    ValueError for a place that is no single token and for an event over 256 KiB.
+    """
+    sealed = seal(
+        event,
+        subject=subject,
+        version=version,
+        region=region,
+        dept=dept,
+        actor=actor,
+        time=time,
+    )
+    session.add(Outbox(id=sealed.id, subject=sealed.subject, body=sealed.body))
+    session.info[_EMITTED] = True
+    return sealed.id
+
+
+@event.listens_for(Session, "after_transaction_end")
+def _wake_relay(session: Session, transaction: SessionTransaction) -> None:
+    # Only the outermost transaction counts; after a rollback the relay looks in vain, once.
+    if transaction.parent is None and session.info.pop(_EMITTED, False):
+        wake: Callable[[], None] | None = session.info.get(WAKE)
+        if wake is not None:
+            wake()
+
+
+@dataclass(frozen=True)
+class Lag:
+    """What the broker does not have yet. `unsent` is counted to 10,000 at most."""
+
+    unsent: int
+    oldest_seconds: float
+
+
+async def lag(session: AsyncSession) -> Lag:
+    waiting = (
+        select(Outbox.created_at)
+        .where(Outbox.sent_at.is_(None))
+        .order_by(Outbox.seq)
+        .limit(10_000)
+        .subquery()
+    )
+    age = func.extract("epoch", func.now() - func.min(waiting.c.created_at))
+    row = (await session.execute(select(func.count(), age).select_from(waiting))).one()
+    return Lag(row[0], max(float(row[1] or 0), 0.0))
+
+
+async def prune(session: AsyncSession, *, keep: timedelta = KEEP, limit: int = 5_000) -> int:
+    """Delete up to `limit` of the oldest rows that were published more than `keep` ago."""
+    oldest = select(Outbox.seq).order_by(Outbox.seq).limit(limit).scalar_subquery()
+    old: Any = await session.execute(
+        delete(Outbox).where(Outbox.seq.in_(oldest), Outbox.sent_at < func.now() - keep)
+    )
+    return int(old.rowcount)
