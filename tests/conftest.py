@@ -1,10 +1,11 @@
 """Fixtures that every folder of tests shares: real servers, started once."""
 
-import asyncio
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+import uvloop
 
 from kit.testing import Ground
 
@@ -25,8 +26,6 @@ async def nats_url(ground: Ground) -> AsyncIterator[str]:
         yield url
 
 
-@pytest.fixture(scope="session")
-def event_loop_policy() -> asyncio.AbstractEventLoopPolicy:
-    import uvloop
-
-    return uvloop.EventLoopPolicy()
+def pytest_asyncio_loop_factories(config: object, item: object) -> dict[str, Any]:
+    """The loop that the services run on."""
+    return {"uvloop": uvloop.new_event_loop}

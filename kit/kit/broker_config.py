@@ -99,6 +99,8 @@ def _service(service: ServiceUser) -> str:
     publish = [f"{_API}.INFO", f"{_API}.STREAM.INFO.{STREAM}", f"{_API}.STREAM.CREATE.{STREAM}"]
     if service.publishes:
         publish.append(f"evt.{service.name}.>")
+        # Its own newest event in the stream, from which the relay tells whether some were lost.
+        publish.append(f"{_API}.DIRECT.GET.{STREAM}.evt.{service.name}.>")
     for durable in service.durables:
         publish += _create(durable)
         publish.append(f"{_API}.CONSUMER.MSG.NEXT.{STREAM}.{durable}")
