@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import (
     async_sessionmaker,
     create_async_engine,
 )
-from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, registry
 
 NAMING = {
     "ix": "%(table_name)s_%(column_0_N_name)s_idx",
@@ -33,10 +33,21 @@ Sealed = Annotated[bytes, mapped_column(LargeBinary)]
 
 
 class ServiceBase(DeclarativeBase):
-    """Base of a service's own tables: `class Base(ServiceBase): metadata = new_metadata()`."""
+    """Base of a service's own tables: `class Base(ServiceBase): metadata = new_metadata()`.
+
+    Each such Base has a registry of its own, so that services can share a process.
+    """
 
     __abstract__ = True
     type_annotation_map = TYPES
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        if ServiceBase in cls.__bases__:
+            cls.__abstract__ = True
+            cls.registry = cls._sa_registry = registry(
+                metadata=cls.metadata, type_annotation_map=cls.type_annotation_map
+            )
+        super().__init_subclass__(**kwargs)
 
 
 def new_metadata() -> MetaData:
