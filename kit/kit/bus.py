@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
 from . import deadletters, outbox
 from .broker import Broker, BrokerLost, Nats, Refused
-from .consumers import RETRY_DELAYS, Consumer
+from .consumers import ACK_WAIT_SECONDS, RETRY_DELAYS, Consumer
 from .db import Sessions
 from .inbox import Subscribers
 from .relay import Relay, StreamReplaced
@@ -34,8 +34,10 @@ class Bus:
         on: Subscribers | None = None,
         *,
         retry_delays: Sequence[float] = RETRY_DELAYS,
+        ack_wait: float = ACK_WAIT_SECONDS,
     ) -> None:
-        """`retry_delays` are the seconds between the tries of an event that fails."""
+        """`retry_delays` are the seconds between the tries of an event that fails, `ack_wait`
+        those until one that was fetched and not answered comes again."""
         self._sessions = sessions
         self._nats = Nats(
             settings.nats_url, settings.nats_user, settings.nats_password.get_secret_value()
@@ -44,7 +46,7 @@ class Bus:
         self.on = on if on is not None else Subscribers()
         self.relay = Relay(engine, self._service)
         self.consumers = [
-            Consumer(sessions, self._service, subscription, retry_delays)
+            Consumer(sessions, self._service, subscription, retry_delays, ack_wait)
             for subscription in self.on.subscriptions
         ]
         self._broker: Broker | None = None
@@ -57,6 +59,14 @@ class Bus:
     @property
     def connected(self) -> bool:
         return self._broker is not None and not self._broker.closed.is_set()
+
+    @property
+    def broker(self) -> Broker:
+        """The present connection, for services that manage more than their own consumers. Do not
+        keep it. Raises BrokerLost."""
+        if self._broker is None or self._broker.closed.is_set():
+            raise BrokerLost("not connected to NATS")
+        return self._broker
 
     def wake(self) -> None:
         """Tell the relay of outbox rows that were committed without `emit`."""

@@ -23,7 +23,8 @@ BATCH = 64
 RETRY_DELAYS = (1.0, 5.0, 30.0, 60.0, 120.0, 300.0, 600.0)
 """Seconds before the second, third … try. After the one that follows the last delay: dead."""
 MAX_LATER = 200
-ACK_WAIT_SECONDS = 30
+ACK_WAIT_SECONDS = 30.0
+"""After this long without an answer the broker delivers again: we were killed."""
 _EXPIRES_SECONDS = 30
 _HEARTBEAT_SECONDS = 5
 _SILENCE_SECONDS = 3 * _HEARTBEAT_SECONDS
@@ -52,7 +53,9 @@ class Consumer:
         service: str,
         subscription: Subscription,
         retry_delays: Sequence[float] = RETRY_DELAYS,
+        ack_wait: float = ACK_WAIT_SECONDS,
     ) -> None:
+        self._ack_wait = ack_wait
         self._sessions = sessions
         self._subscription = subscription
         self._delays = retry_delays
@@ -101,7 +104,7 @@ class Consumer:
                 "filter_subject": subjects,
                 "deliver_policy": "all",
                 "ack_policy": "explicit",
-                "ack_wait": ACK_WAIT_SECONDS * _NANO,
+                "ack_wait": int(self._ack_wait * _NANO),
                 "max_ack_pending": 4 * BATCH,
                 # The end of trying is a dead letter in our database: at its own limit the broker
                 # would fall silent.

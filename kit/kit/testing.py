@@ -19,13 +19,17 @@ from fastapi import FastAPI
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import create_async_engine
 
+from contracts.event import Event
+
 from . import migrate
 from .app import Runtime
 from .auth import AUDIENCE
 from .embedded.nats import NatsServer
 from .embedded.postgres import PostgresServer
 from .ids import uuid7
+from .inbox import apply
 from .jose import SigningKey
+from .outbox import seal
 from .secrets import Vault
 
 ISSUER = "http://beam.test"
@@ -43,6 +47,21 @@ class Running:
     def runtime(self) -> Runtime:
         runtime: Runtime = self.app.state.runtime
         return runtime
+
+    async def hear(self, event: Event, *, times: int = 1, **envelope: Any) -> int:
+        """Hand an event to every handler of the service that listens to it, as its consumers do;
+        `times` over with the same id. `envelope`: subject and version (needed), region, dept,
+        actor, time as for `emit`. Returns how often a handler ran; what it raises comes through.
+        """
+        bus, sealed, ran = self.runtime.bus, seal(event, **envelope), 0
+        for _ in range(times):
+            for subscription in bus.on.subscriptions:
+                if subscription.event_type in (None, type(event)):
+                    delivery = subscription.read(sealed.body.encode())
+                    async with self.runtime.sessions.begin() as session:
+                        durable = subscription.durable(self.runtime.settings.service)
+                        ran += await apply(session, subscription, durable, [delivery])
+        return ran
 
 
 class Ground:
