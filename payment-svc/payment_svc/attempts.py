@@ -17,6 +17,7 @@ from kit.app import Runtime
 from kit.clock import now
 from kit.errors import Conflict, Problem, Unavailable
 from kit.ids import derived_id, new_id
+from kit.jobs import wake
 from kit.states import move
 
 from . import channels, charges, orders
@@ -66,15 +67,15 @@ async def start(runtime: Runtime, order_id: str, payer: str, method: str) -> Att
             break
         else:
             break
+    if attempt.error_code is not None:
+        raise ChannelRefused(
+            "支付渠道未接受这次缴款。请稍后重试或换一种方式。",
+            "The channel did not take this payment. Try again later or another way.",
+        )
     if attempt.closing:
         raise Unavailable(
             "上一个付款码正在关闭,以免重复缴款。请稍后重试。",
             "The former code is being closed, so that nothing is paid twice. Try again shortly.",
-        )
-    if attempt.state == AttemptState.FAILED:
-        raise ChannelRefused(
-            "支付渠道未接受这次缴款。请稍后重试或换一种方式。",
-            "The channel did not take this payment. Try again later or another way.",
         )
     return attempt
 
@@ -139,7 +140,7 @@ async def _place(runtime: Runtime, attempt: Attempt, channel: Channel) -> Attemp
     if crash.planted("new_trade_no_per_try"):
         trade_no = new_id("try").removeprefix("try_")
     crash.point("p2")
-    placed, action, code = None, "submit", None
+    placed, refusal = None, None
     try:
         placed = await channel.order(
             out_trade_no=trade_no,
@@ -149,18 +150,22 @@ async def _place(runtime: Runtime, attempt: Attempt, channel: Channel) -> Attemp
         )
     except channels.Refused as refused:
         log.error("attempt %s refused by %s: %s", attempt.id, channel.name, refused.code)
-        action, code = "fail", refused.code
+        refusal = refused.code
     except channels.ChannelError as error:
         log.warning("attempt %s: %s from %s", attempt.id, type(error).__name__, channel.name)
-        action = "lose"
     crash.point("p3")
     async with runtime.sessions.begin() as session:
         row = await session.get_one(Attempt, attempt.id, with_for_update=True)
-        if (row.state, action) in ATTEMPT_TRANSITIONS:
-            move(session, row, ATTEMPT_TRANSITIONS, action)
-            row.error_code = code
-        if placed is not None and row.state in LIVE:
+        if row.state in LIVE and placed is not None:
             row.code_url, row.trade_no = placed.pay_url, placed.out_trade_no
+            if row.state != AttemptState.SUBMITTED:
+                move(session, row, ATTEMPT_TRANSITIONS, "submit")
+        elif row.state in LIVE and refusal is not None:
+            # Only a query tells whether an earlier call under this number took effect.
+            row.closing, row.error_code, row.next_query_at = True, refusal, now()
+            wake(session, "sweep_attempts")
+        elif row.state == AttemptState.NEW:
+            move(session, row, ATTEMPT_TRANSITIONS, "lose")
         crash.point("p4")
     crash.point("p5")
     return row
@@ -194,7 +199,7 @@ async def settle(runtime: Runtime, attempt_id: str) -> None:
         return
     channel = channel_of(runtime, attempt.channel)
     over = attempt.closing or attempt.expires_at <= now()
-    ending = "close"
+    ending = "close" if attempt.error_code is None else "fail"
     try:
         trade = await channel.query(attempt.trade_no)
         if trade.state is TradeState.FAILED:
@@ -238,10 +243,3 @@ async def verify(runtime: Runtime, channel: Channel, trade_no: str) -> None:
     if trade.state is TradeState.PAID:
         async with runtime.sessions.begin() as session:
             await charges.apply_success(session, channel.name, trade, believed=True)
-
-
-async def latest(session: AsyncSession, order_id: str) -> Attempt | None:
-    """The newest attempt of an order."""
-    return await session.scalar(
-        select(Attempt).where(Attempt.order_id == order_id).order_by(Attempt.n.desc()).limit(1)
-    )

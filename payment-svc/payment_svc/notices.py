@@ -26,7 +26,7 @@ async def take(
         if told.state is TradeState.PAID:
             heard = await charges.apply_success(session, channel, told, believed=False)
         else:
-            heard = Heard.REPEATED  # tells nothing that a query would not
+            heard = Heard.IGNORED
     else:
         about = told.out_refund_no
         heard = await refunds.apply(session, told)

@@ -1,6 +1,7 @@
 """Payment orders: what is owed for a case, from the fee's notice to its end."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import timedelta
 
 from sqlalchemy import ColumnElement, func, select, text, update
@@ -17,7 +18,16 @@ from kit.outbox import emit
 from kit.states import move
 
 from . import refunds
-from .models import LIVE, OPEN, ORDER_TRANSITIONS, Attempt, CaseEnd, OrderState, PaymentOrder
+from .models import (
+    LIVE,
+    OPEN,
+    ORDER_TRANSITIONS,
+    Attempt,
+    CaseEnd,
+    OrderState,
+    PaymentOrder,
+    Refund,
+)
 
 # Fee and end of a case come through different consumers and may be handled at the same moment.
 _ONE_AT_A_TIME = text("select pg_advisory_xact_lock(hashtextextended(:case_id, 0))")
@@ -158,6 +168,32 @@ async def read(session: AsyncSession, order_id: str, caller: Caller) -> PaymentO
     if order is None:
         raise no_such_order()
     return order
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """An order with its attempts and refunds, oldest first. `version` counts every change."""
+
+    order: PaymentOrder
+    attempts: Sequence[Attempt]
+    refunds: Sequence[Refund]
+
+    @property
+    def version(self) -> int:
+        parts = (*self.attempts, *self.refunds)
+        return self.order.version + sum(part.version for part in parts)
+
+
+async def view(session: AsyncSession, order_id: str, caller: Caller) -> View:
+    """An order that the caller may read, with what happened to it. Raises NotFound (404)."""
+    order = await read(session, order_id, caller)
+    attempts = select(Attempt).filter_by(order_id=order_id).order_by(Attempt.n)
+    given_back = select(Refund).filter_by(order_id=order_id).order_by(Refund.created_at, Refund.id)
+    return View(
+        order,
+        (await session.scalars(attempts)).all(),
+        (await session.scalars(given_back)).all(),
+    )
 
 
 def no_such_order() -> NotFound:

@@ -46,6 +46,7 @@ class Heard(StrEnum):
 
     APPLIED = "applied"
     REPEATED = "repeated"
+    IGNORED = "ignored"
     SUSPENSE = "suspense"
     UNKNOWN = "unknown"
     MISMATCH = "mismatch"

@@ -1,0 +1,19 @@
+"""payment-svc: what is owed, how it is paid, the books, and the way back."""
+
+from fastapi import FastAPI
+
+from kit import app
+
+from . import callbacks, jobs, outside, routes, subscribers
+from .settings import Settings
+
+
+def create_app(settings: Settings | None = None) -> FastAPI:
+    return app.create_app(
+        settings or Settings(),
+        title="统一支付 payment-svc",
+        routers=[routes.payments, routes.live, routes.books, callbacks.router],
+        on=subscribers.on,
+        jobs=jobs.jobs,
+        setup=outside.open_channels,
+    )

@@ -1,0 +1,80 @@
+"""What payers, staff and operators may ask of payment-svc."""
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Query, Request, Response
+
+from kit import crash
+from kit.auth import Applicant, Caller, Gate, Operator
+from kit.pages import Cursor, Limit, Page, clamp
+from kit.routing import Session, etag, not_modified, router
+
+from . import attempts, ledger, orders
+from .schemas import AttemptIn, AttemptOut, LedgerOut, PaymentDetail, PaymentOut
+
+Reader = Annotated[Caller, Depends(Gate(kinds=("person", "enterprise", "staff")))]
+payments = router(prefix="/v1/payments", tags=["payments"])
+books = router(prefix="/v1/ledger", tags=["ledger"])
+# An attempt talks to the channel, so it must not run inside the one transaction that the common
+# route class opens for an Idempotency-Key. It needs none: a live attempt is given again.
+live = APIRouter(prefix="/v1/payments", tags=["payments"])
+
+
+@payments.get("")
+async def list_payments(
+    request: Request,
+    session: Session,
+    caller: Reader,
+    case_id: Annotated[str | None, Query(max_length=60)] = None,
+    limit: Limit = 20,
+    cursor: Cursor = None,
+) -> Page[PaymentOut]:
+    """A payer's own payments, or for staff those of their department; of one case if asked."""
+    runtime = request.app.state.runtime
+    filters = {"case_id": case_id, "caller": caller.subject}
+    position = runtime.cursors.read(cursor, filters)
+    size = clamp(limit)
+    rows = await orders.find(
+        session,
+        caller,
+        case_id=case_id,
+        after=position[0] if position else None,
+        limit=size + 1,
+    )
+    page: Page[PaymentOut] = Page(items=[PaymentOut.model_validate(row) for row in rows[:size]])
+    if len(rows) > size:
+        after = runtime.cursors.write([rows[size - 1].id], filters)
+        page.next = str(request.url.include_query_params(cursor=after).replace(scheme="", netloc=""))
+    return page
+
+
+@payments.get("/{payment_id}", response_model=PaymentDetail)
+async def get_payment(
+    request: Request, response: Response, session: Session, caller: Reader, payment_id: str
+) -> Any:
+    """One payment: what is owed, how it can be paid now, what was paid and given back."""
+    view = await orders.view(session, payment_id, caller)
+    unchanged = not_modified(request, view.version)
+    if unchanged is not None:
+        return unchanged
+    response.headers["etag"] = etag(view.version)
+    return PaymentDetail.of(view, caller)
+
+
+@live.post("/{payment_id}/attempts")
+async def start_attempt(
+    request: Request, caller: Applicant, payment_id: str, body: AttemptIn
+) -> AttemptOut:
+    """Pay: gives the code to scan. Asked again while it lives, the same code is given. When the
+    channel does not answer in time the state is `unknown` and the code comes later: read the
+    payment again."""
+    runtime = request.app.state.runtime
+    attempt = await attempts.start(runtime, payment_id, caller.subject, body.channel)
+    crash.point("p6")
+    return AttemptOut.of(attempt)
+
+
+@books.get("/balance")
+async def get_ledger_balance(session: Session, _: Operator) -> LedgerOut:
+    """Every account of the ledger; the total is 0 or something is very wrong."""
+    return LedgerOut.of(list(await ledger.balances(session)))
