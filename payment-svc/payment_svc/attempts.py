@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from datetime import timedelta
 
 from sqlalchemy import func, select
-from sqlalchemy.ext.asyncio import AsyncSession
 
 from kit import crash
 from kit.app import Runtime
@@ -80,9 +79,7 @@ async def start(runtime: Runtime, order_id: str, payer: str, method: str) -> Att
     return attempt
 
 
-async def _open(
-    runtime: Runtime, order_id: str, payer: str, method: str, channel: str
-) -> Attempt:
+async def _open(runtime: Runtime, order_id: str, payer: str, method: str, channel: str) -> Attempt:
     """The order's live attempt (marked as closing when it is of no use), or a new one."""
     settings = settings_of(runtime)
     async with runtime.sessions.begin() as session:
@@ -102,7 +99,10 @@ async def _open(
         )
         life = timedelta(minutes=settings.payment_attempt_minutes)
         if live is not None:
-            worn = live.expires_at - now() < min(USABLE, life / 2) and live.expires_at < order.expires_at
+            worn = (
+                live.expires_at - now() < min(USABLE, life / 2)
+                and live.expires_at < order.expires_at
+            )
             if live.method != method or worn:
                 live.closing = True
             return live

@@ -66,7 +66,13 @@ async def transfer(
     await session.execute(
         insert(LedgerEntry),
         [
-            {"txn_id": txn_id, "n": n, "account": account, "direction": way, "amount_fen": amount_fen}
+            {
+                "txn_id": txn_id,
+                "n": n,
+                "account": account,
+                "direction": way,
+                "amount_fen": amount_fen,
+            }
             for n, account, way in legs
         ],
     )

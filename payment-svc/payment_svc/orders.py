@@ -108,9 +108,7 @@ async def end_case(session: AsyncSession, case_id: str, *, reason: str, case_ver
 async def cancel(session: AsyncSession, order: PaymentOrder) -> None:
     """The fee is due no more; `order` is locked and open. A payment that is under way is closed
     at the channel right after, and refunded if it was quicker."""
-    move(
-        session, order, ORDER_TRANSITIONS, "cancel", payment_id=order.id, case_id=order.case_id
-    )
+    move(session, order, ORDER_TRANSITIONS, "cancel", payment_id=order.id, case_id=order.case_id)
     await close_attempts(session, order.id)
 
 
@@ -180,8 +178,8 @@ class View:
 
     @property
     def version(self) -> int:
-        parts = (*self.attempts, *self.refunds)
-        return self.order.version + sum(part.version for part in parts)
+        tried = sum(attempt.version for attempt in self.attempts)
+        return self.order.version + tried + sum(refund.version for refund in self.refunds)
 
 
 async def view(session: AsyncSession, order_id: str, caller: Caller) -> View:

@@ -56,13 +56,13 @@ class RefundTooLarge(Conflict):
     status, code, title = 409, "refund_too_large", ("退款超过实缴金额", "More than was paid")
 
 
-async def start(
-    session: AsyncSession, charge_id: str, *, amount_fen: int, reason: str
-) -> Refund:
+async def start(session: AsyncSession, charge_id: str, *, amount_fen: int, reason: str) -> Refund:
     """Promise `amount_fen` > 0 of a charge to its payer; a job asks the channel for it right
     after the commit. The caller holds the lock of the order. Raises RefundTooLarge (409)."""
     charge = await session.get_one(Charge, charge_id, with_for_update=True, populate_existing=True)
-    if charge.returned_fen + amount_fen > charge.amount_fen and not crash.planted("no_refund_limit"):
+    if charge.returned_fen + amount_fen > charge.amount_fen and not crash.planted(
+        "no_refund_limit"
+    ):
         raise RefundTooLarge(
             "退款总额不能超过实缴金额。", "Refunds cannot exceed the amount that was paid."
         )

@@ -44,7 +44,9 @@ async def list_payments(
     page: Page[PaymentOut] = Page(items=[PaymentOut.model_validate(row) for row in rows[:size]])
     if len(rows) > size:
         after = runtime.cursors.write([rows[size - 1].id], filters)
-        page.next = str(request.url.include_query_params(cursor=after).replace(scheme="", netloc=""))
+        page.next = str(
+            request.url.include_query_params(cursor=after).replace(scheme="", netloc="")
+        )
     return page
 
 
