@@ -64,6 +64,7 @@ def create_app(
     on: Subscribers | None = None,
     jobs: Jobs | None = None,
     setup: Setup | None = None,
+    max_body: int = MAX_BODY,
 ) -> FastAPI:
     """A service as an ASGI app. Nothing is opened before its lifespan starts."""
 
@@ -81,7 +82,7 @@ def create_app(
         docs_url=None,
         redoc_url=None,
         generate_unique_id_function=lambda route: route.name,
-        max_body_size=MAX_BODY,
+        max_body_size=max_body,
     )
     app.add_middleware(telemetry.RequestTelemetry, service=settings.service)
     errors.install(app)

@@ -18,6 +18,7 @@ import httpx
 from fastapi import Depends, Request, Security
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
+from . import context
 from .errors import Forbidden, StepUpNeeded, Unauthenticated, Unavailable
 from .jose import BadToken, KeySet, UnknownKey
 
@@ -183,7 +184,9 @@ async def authenticate(request: Request) -> Caller | None:
             scheme, _, token = values[0].decode("latin-1").partition(" ")
             if len(values) != 1 or scheme.lower() != "bearer" or not token:
                 raise _bad_token()
-            state["caller"] = await request.app.state.runtime.keyring.verify(token.strip())
+            known = await request.app.state.runtime.keyring.verify(token.strip())
+            context.actor.set(known.actor or known.subject)
+            state["caller"] = known
     caller: Caller | None = state["caller"]
     return caller
 

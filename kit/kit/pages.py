@@ -6,6 +6,7 @@ import hmac
 import json
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Generic, TypeVar
+from urllib.parse import urlencode
 
 from fastapi import Query
 from pydantic import BaseModel
@@ -60,6 +61,12 @@ class Cursors:
             "翻页标记已失效或与查询条件不符。请从第一页重新查询。",
             "The cursor is out of date or of another query. Start from the first page.",
         )
+
+
+def link(path: str, cursor: str, *, limit: int, **filters: str | None) -> str:
+    """The ready `next` link of a list with its filters."""
+    query = {"limit": str(limit), **{k: v for k, v in filters.items() if v}, "cursor": cursor}
+    return f"{path}?{urlencode(query)}"
 
 
 def clamp(limit: int) -> int:

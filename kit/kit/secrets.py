@@ -42,18 +42,24 @@ class Vault:
 
     def seal(self, text: str, *, bound_to: str) -> bytes:
         """Ciphertext of `text`. `bound_to` reads `table|column|row id`."""
+        return self.seal_bytes(text.encode(), bound_to=bound_to)
+
+    def seal_bytes(self, content: bytes, *, bound_to: str) -> bytes:
         nonce = os.urandom(NONCE)
-        sealed = self._keys[self._current].encrypt(nonce, text.encode(), bound_to.encode())
+        sealed = self._keys[self._current].encrypt(nonce, content, bound_to.encode())
         return self._current.encode() + b":" + nonce + sealed
 
     def open(self, sealed: bytes, *, bound_to: str) -> str:
         """The text again. Raises SealBroken."""
+        return self.open_bytes(sealed, bound_to=bound_to).decode()
+
+    def open_bytes(self, sealed: bytes, *, bound_to: str) -> bytes:
         key_id, _, rest = sealed.partition(b":")
         key = self._keys.get(key_id.decode("ascii", "replace"))
         if key is None:
             raise SealBroken("unknown key")
         try:
-            return key.decrypt(rest[:NONCE], rest[NONCE:], bound_to.encode()).decode()
+            return key.decrypt(rest[:NONCE], rest[NONCE:], bound_to.encode())
         except InvalidTag:
             raise SealBroken("does not open") from None
 

@@ -1,0 +1,19 @@
+"""case-svc: drafts, submission, review, clock, decision (办件)."""
+
+from fastapi import FastAPI
+
+from kit.app import create_app as create
+
+from . import routes, subscribers
+from .settings import Settings
+
+
+def create_app(settings: Settings | None = None) -> FastAPI:
+    settings = settings or Settings()
+    return create(
+        settings,
+        title="case-svc",
+        routers=[routes.cases, routes.window, routes.tasks, routes.internal],
+        on=subscribers.on,
+        max_body=settings.file_limit + 4096,
+    )

@@ -1,0 +1,99 @@
+"""Who may see or touch which case: checked where the row is loaded, nowhere else.
+
+Applicants reach their own cases; staff those of their department and region, or those in which
+their department has a task. Whatever somebody may not see is "not found" to them.
+"""
+
+from sqlalchemy import ColumnElement, and_, exists, or_, select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from kit.auth import Caller
+from kit.errors import NotFound
+
+from .models import Case, Task
+
+WHOLE_CITY = "310000"
+
+
+def no_case() -> NotFound:
+    return NotFound(
+        "没有找到这个办件。请核对编号,或换用申请时的账号登录。",
+        "There is no such case for you. Check the id and the account.",
+    )
+
+
+def in_region(column: ColumnElement[str] | object, caller: Caller) -> ColumnElement[bool]:
+    if caller.region == WHOLE_CITY:
+        return Case.id.is_not(None)
+    return column == caller.region  # type: ignore[return-value]
+
+
+def visible(caller: Caller) -> ColumnElement[bool]:
+    """The condition on Case under which the caller may read it."""
+    if caller.kind in ("person", "enterprise"):
+        return Case.applicant_id == caller.subject
+    if caller.kind == "staff":
+        lead = and_(Case.dept == caller.dept, in_region(Case.region, caller))
+        helping = exists().where(
+            Task.case_id == Case.id,
+            Task.dept == caller.dept,
+            in_region(Task.region, caller),
+        )
+        return and_(Case.state != "draft", or_(lead, helping))
+    return Case.id.is_(None)
+
+
+async def case_for(
+    session: AsyncSession, case_id: str, caller: Caller, *, lock: bool = False
+) -> Case:
+    """The case, if the caller may see it; locked for a change when asked. Raises NotFound."""
+    query = select(Case).where(Case.id == case_id, visible(caller))
+    if lock:
+        query = query.with_for_update()
+    case: Case | None = await session.scalar(query)
+    if case is None:
+        raise no_case()
+    return case
+
+
+async def lead_case(session: AsyncSession, case_id: str, caller: Caller) -> Case:
+    """The case, locked, for staff of its lead department and region. Raises NotFound."""
+    query = select(Case).where(
+        Case.id == case_id,
+        Case.state != "draft",
+        Case.dept == caller.dept,
+        in_region(Case.region, caller),
+    )
+    case: Case | None = await session.scalar(query.with_for_update())
+    if case is None:
+        raise no_case()
+    return case
+
+
+async def own_case(session: AsyncSession, case_id: str, caller: Caller) -> Case:
+    """The applicant's own case, locked. Raises NotFound."""
+    query = select(Case).where(Case.id == case_id, Case.applicant_id == caller.subject)
+    case: Case | None = await session.scalar(query.with_for_update())
+    if case is None:
+        raise no_case()
+    return case
+
+
+async def task_for(session: AsyncSession, task_id: str, caller: Caller) -> tuple[Task, Case]:
+    """A task of the caller's department with its case, both locked (case first, so that two
+    departments never wait on each other in a circle). Raises NotFound."""
+    missing = NotFound(
+        "没有找到这个审批任务。请核对编号。", "There is no such task on your desk. Check the id."
+    )
+    case_id = await session.scalar(
+        select(Task.case_id).where(
+            Task.id == task_id, Task.dept == caller.dept, in_region(Task.region, caller)
+        )
+    )
+    if case_id is None:
+        raise missing
+    case = await session.get(Case, case_id, with_for_update=True)
+    task = await session.get(Task, task_id, with_for_update=True)
+    if case is None or task is None:
+        raise missing
+    return task, case

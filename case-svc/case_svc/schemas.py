@@ -1,0 +1,156 @@
+"""Requests and answers of case-svc."""
+
+from datetime import date, datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from contracts.case import Delivery
+from kit.routing import In, Out
+
+Region = Annotated[str, Field(pattern=r"^\d{6}$", examples=["310115"])]
+Reason = Annotated[str, Field(min_length=2, max_length=1000)]
+ReasonCode = Annotated[str, Field(pattern=r"^[a-z_]{3,40}$", examples=["not_eligible"])]
+Value = str | int | float | bool | None
+
+
+class DraftIn(In):
+    item_code: Annotated[str, Field(pattern=r"^[A-Z]\d{2}$", examples=["A05"])]
+    region: Region = "310115"
+    channel: Literal["app", "web", "counter", "phone"] = "app"
+
+
+class SaveIn(In):
+    form: Annotated[dict[str, Value] | None, Field(max_length=100)] = None
+    delivery: Delivery | None = None
+    address_id: Annotated[str | None, Field(pattern=r"^addr_[0-9a-f]{32}$")] = None
+
+
+class RefuseIn(In):
+    reason_code: ReasonCode
+    reason: Reason
+
+
+class TaskDecisionIn(In):
+    outcome: Literal["approved", "rejected"]
+    opinion: Reason
+
+
+class CorrectionIn(In):
+    kind: Literal["incorrect", "incomplete", "outdated"]
+    what: Reason
+    slots: Annotated[list[str], Field(max_length=50, default_factory=list)]
+
+
+class DecisionIn(In):
+    outcome: Literal["approved", "rejected"]
+    reason_code: ReasonCode | None = None
+    reason: Reason | None = None
+
+
+class SlotOut(Out):
+    id: str
+    material_id: str
+    name: str
+    necessity: str
+    state: str
+    reason_code: str | None
+    licence_id: str | None
+    file_id: str | None
+
+
+class CorrectionOut(Out):
+    id: str
+    dept: str
+    kind: str
+    what: str
+    slots: list[str]
+    due: date
+    asked_at: datetime
+    answered_at: datetime | None
+
+
+class TaskOut(Out):
+    id: str
+    case_id: str
+    dept: str
+    state: str
+    version: int
+    due: date
+    claimed_by: str | None
+    opinion: str | None
+    decided_at: datetime | None
+
+
+class CaseLine(Out):
+    """A case in a list."""
+
+    id: str
+    number: str | None
+    state: str
+    item_code: str
+    item_name: str
+    dept: str
+    region: str
+    outcome: str | None
+    created_at: datetime
+    updated_at: datetime
+    submitted_at: datetime | None
+
+
+class CaseOut(CaseLine):
+    """A case, whole: `turn` says who must act next."""
+
+    version: int
+    channel: str
+    turn: Literal["applicant", "authority", "nobody"]
+    form: dict[str, Value]
+    delivery: str
+    address_id: str | None
+    materials: list[SlotOut]
+    tasks: list[TaskOut]
+    corrections: list[CorrectionOut]
+    accepted_on: date | None
+    decided_on: date | None
+    reason_code: str | None
+    reason: str | None
+    payment_id: str | None
+    licence_id: str | None
+
+
+class TimelineLine(Out):
+    id: str
+    at: datetime
+    action: str
+    from_state: str
+    to_state: str
+    actor: str
+    dept: str | None
+    note: str | None
+    hash: str
+
+
+class TimelineOut(Out):
+    entries: list[TimelineLine]
+    head: str
+    intact: bool
+
+
+class ClockOut(Out):
+    """The lawful clock in working days, with an explanation of every day."""
+
+    state: Literal["not_started", "running", "paused", "stopped"]
+    colour: Literal["green", "yellow", "red"] | None
+    promised_days: int
+    statutory_days: int
+    used_days: int
+    promised_due: date | None
+    statutory_due: date | None
+    provisional: bool
+    days: list[dict[str, Any]]
+
+
+class LicenceData(Out):
+    fields: dict[str, Value]
+    item_code: str
+    applicant_id: str

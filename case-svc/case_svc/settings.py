@@ -1,0 +1,11 @@
+"""What can be configured in case-svc."""
+
+from kit.settings import ServiceSettings
+
+
+class Settings(ServiceSettings):
+    service: str = "case"
+    correction_days: int = 10
+    """Working days that an applicant has to answer a correction."""
+    file_limit: int = 5 << 20
+    """Bytes of one uploaded file."""

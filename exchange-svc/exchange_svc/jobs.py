@@ -1,0 +1,20 @@
+"""What exchange-svc does by itself."""
+
+from kit.app import Runtime
+from kit.jobs import Jobs
+
+from . import partners
+
+jobs = Jobs()
+
+
+@jobs.every(seconds=3)
+async def connect_partners(runtime: Runtime) -> None:
+    """Give each partner that is not suspended its durable at the broker."""
+    broker = runtime.bus.broker
+    if broker is None:
+        return
+    async with runtime.sessions.begin() as session:
+        for partner in await partners.all_partners(session):
+            if partner.state != "suspended":
+                await partners.connect(session, broker, partner)
