@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from kit.clock import CITY, now
 from kit.crash import point
 from sqlalchemy import select, update
 from sqlalchemy.dialects.postgresql import insert
@@ -13,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from kit.auth import Caller
 from kit.calls import Calls
+from kit.clock import CITY, now
 from kit.errors import Conflict, Invalid, Problem, Unavailable
 from kit.ids import new_id
 from kit.secrets import Vault

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
-from kit.clock import CaseClock, WorkCalendar
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from kit import clock
+from kit.clock import CaseClock, WorkCalendar
 
 from .models import Case, Pause
 

@@ -2,13 +2,13 @@
 
 from collections.abc import Sequence
 
-from kit.clock import now
 from kit.outbox import emit
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from contracts.case import Outcome, TaskAssigned
 from kit.auth import Caller
+from kit.clock import now
 from kit.errors import Conflict, IllegalMove
 from kit.ids import derived_id, new_id
 from kit.states import move

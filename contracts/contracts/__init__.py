@@ -1,1 +1,18 @@
-"""What services tell each other and the outside world: events and value types. No I/O, no logic."""
+"""What services tell each other and the outside: events and value types. No I/O, no logic."""
+
+from . import case, catalog, exchange, helpdesk, identity, licence, logistics, payment
+from .event import EVENTS, Envelope, Event
+
+__all__ = [
+    "EVENTS",
+    "Envelope",
+    "Event",
+    "case",
+    "catalog",
+    "exchange",
+    "helpdesk",
+    "identity",
+    "licence",
+    "logistics",
+    "payment",
+]

@@ -1,0 +1,25 @@
+"""What other services tell us."""
+
+from kit.inbox import Meta, Subscribers
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from contracts.licence import LicenceIssued
+
+from . import shipments
+
+on = Subscribers()
+
+
+@on(LicenceIssued)
+async def plan_shipment(session: AsyncSession, licence: LicenceIssued, meta: Meta) -> None:
+    if licence.delivery != "courier" or licence.case_id is None:
+        return
+    await shipments.plan(
+        session,
+        licence_id=licence.licence_id,
+        case_id=licence.case_id,
+        receiver_id=licence.holder_id,
+        address_id=licence.address_id,
+        region=meta.region,
+        dept=meta.dept,
+    )
