@@ -1,0 +1,156 @@
+"""What a journey needs around it: addresses from run.json, callers, the sandbox, events."""
+
+import asyncio
+import json
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+import nats
+
+from .door import Door, Failed
+
+
+@dataclass
+class Place:
+    """A running platform, as run.json tells of it."""
+
+    gateway: str
+    sandbox: str
+    accounts: dict[str, dict[str, str]]
+    """Login name → {"login", "password", …}"""
+    partners: dict[str, dict[str, Any]]
+    """Department → broker credentials."""
+
+    @classmethod
+    def read(cls, file: Path) -> "Place":
+        run = json.loads(file.read_text())
+        return cls(
+            gateway=run["gateway"],
+            sandbox=run["sandbox"],
+            accounts={account["login"]: account for account in run["accounts"]},
+            partners={partner["dept"]: partner for partner in run["partners"]},
+        )
+
+
+@dataclass
+class Stage:
+    """The callers of one journey and its sandbox. Close it at the end."""
+
+    place: Place
+    curls: list[str] | None = None
+    doors: dict[str, Door] = field(default_factory=dict)
+    sim: httpx.AsyncClient = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.sim = httpx.AsyncClient(base_url=self.place.sandbox, timeout=20, trust_env=False)
+
+    async def door(self, who: str, login: str | None = None) -> Door:
+        """The caller `who`, signed in with the demo account `login`."""
+        if who not in self.doors:
+            door = Door(self.place.gateway, who, self.curls)
+            if login is not None:
+                account = self.place.accounts[login]
+                await door.sign_in(account["login"], account["password"])
+            self.doors[who] = door
+        return self.doors[who]
+
+    async def simulate(self, path: str, body: Any = None) -> Any:
+        """Do something in the outside world: the payer scans, the courier moves."""
+        for pause in (0.2, 0.5, 1, 2, 4):
+            try:
+                answer = await self.sim.post(path, json=body)
+                break
+            except httpx.TransportError:
+                await asyncio.sleep(pause)
+        else:
+            raise Failed(f"the sandbox does not answer {path}")
+        if answer.status_code >= 400:
+            raise Failed(f"sandbox {path} → {answer.status_code}: {answer.text[:300]}")
+        return answer.json() if answer.content else None
+
+    async def book(self, channel: str) -> Any:
+        return (await self.sim.get(f"/_sim/{channel}/book")).json()
+
+    async def close(self) -> None:
+        for door in self.doors.values():
+            await door.close()
+        await self.sim.aclose()
+
+
+async def until(
+    question: Callable[[], Awaitable[Any]], sentence: str, *, seconds: float = 45
+) -> Any:
+    """Ask until the answer is something; Failed with the sentence when it never comes."""
+    end = time.monotonic() + seconds
+    pause = 0.05
+    while True:
+        answer = await question()
+        if answer:
+            return answer
+        if time.monotonic() > end:
+            raise Failed(f"{sentence} (waited {seconds:.0f} s)")
+        await asyncio.sleep(pause)
+        pause = min(pause * 1.3, 0.5)
+
+
+class Durable:
+    """A department's own system: pulls from its durable with its own least-rights account."""
+
+    def __init__(self, partner: dict[str, Any]) -> None:
+        self._partner = partner
+        self.events: list[dict[str, Any]] = []
+        self.refusals: list[str] = []
+
+    async def __aenter__(self) -> "Durable":
+        async def refused(error: Exception) -> None:
+            self.refusals.append(str(error))
+
+        self._client = await nats.connect(
+            self._partner["nats_url"],
+            user=self._partner["user"],
+            password=self._partner["password"],
+            inbox_prefix=self._partner["inbox_prefix"],
+            error_cb=refused,
+            max_reconnect_attempts=30,
+            reconnect_time_wait=0.5,
+        )
+        self._task = asyncio.create_task(self._pull())
+        return self
+
+    async def _pull(self) -> None:
+        stream, durable = self._partner["stream"], self._partner["durable"]
+        ask = json.dumps({"batch": 100, "expires": 2_000_000_000}).encode()
+        while True:
+            inbox = self._client.new_inbox()
+            subscription = await self._client.subscribe(inbox)
+            await self._client.publish(
+                f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{durable}", ask, reply=inbox
+            )
+            try:
+                while True:
+                    message = await subscription.next_msg(timeout=2.5)
+                    if message.headers and "Status" in message.headers:
+                        break
+                    self.events.append(json.loads(message.data))
+                    await self._client.publish(message.reply, b"+ACK")
+            except nats.errors.TimeoutError:
+                pass  # an empty answer: ask again
+            finally:
+                await subscription.unsubscribe()
+
+    async def __aexit__(self, *exc: object) -> None:
+        self._task.cancel()
+        await asyncio.gather(self._task, return_exceptions=True)
+        await self._client.close()
+
+    def of_case(self, case_id: str) -> list[dict[str, Any]]:
+        """What came of one case, each event once, in order."""
+        seen: dict[str, dict[str, Any]] = {}
+        for event in self.events:
+            if event["data"].get("case_id") == case_id:
+                seen.setdefault(event["id"], event)
+        return list(seen.values())
