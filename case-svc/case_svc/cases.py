@@ -1,11 +1,10 @@
 """Cases before and while they are handed in: draft, autosave, submit, withdraw, and reading."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any
 
-from kit.crash import point
 from sqlalchemy import select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -13,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from kit.auth import Caller
 from kit.calls import Calls
 from kit.clock import CITY, now
+from kit.crash import point
 from kit.errors import Conflict, Invalid, Problem, Unavailable
 from kit.ids import new_id
 from kit.secrets import Vault
@@ -129,7 +129,7 @@ async def submit(
     if any(slot.state == "needed" and slot.licence_type for slot in slots):
         materials.exempt(slots, await materials.held_licences(calls, caller))
     errors: list[Any] = []
-    checks = (
+    checks: tuple[Callable[[], None], ...] = (
         lambda: forms.check(case.item, forms.opened(vault, case), complete=True),
         lambda: materials.check_complete(slots),
         lambda: _check_address(case),
@@ -181,10 +181,10 @@ def _check_address(case: Case) -> None:
 async def _number(session: AsyncSession, case: Case, at: datetime) -> str:
     """办件编号: 31-character code of the item, date, four-digit serial."""
     day = at.astimezone(CITY).date()
-    first = insert(CaseNumber).values(item_code=case.item_code, day=day, last=1)
+    first = insert(CaseNumber).values(task_code=case.item["task_code"], day=day, last=1)
     serial = await session.scalar(
         first.on_conflict_do_update(
-            index_elements=["item_code", "day"], set_={"last": CaseNumber.last + 1}
+            index_elements=["task_code", "day"], set_={"last": CaseNumber.last + 1}
         ).returning(CaseNumber.last)
     )
     return f"{case.item['task_code']}{day:%Y%m%d}{serial:04d}"

@@ -100,10 +100,10 @@ class Case(Base):
 
 
 class CaseNumber(Base):
-    """The last serial given for an item on a day."""
+    """The last serial given for an item (by its 31-character code) on a day."""
 
     __tablename__ = "case_number"
-    item_code: Mapped[str] = mapped_column(primary_key=True)
+    task_code: Mapped[str] = mapped_column(primary_key=True)
     day: Mapped[date] = mapped_column(primary_key=True)
     last: Mapped[int]
 

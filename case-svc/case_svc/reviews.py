@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 
-from kit.outbox import emit
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -11,6 +10,7 @@ from kit.auth import Caller
 from kit.clock import now
 from kit.errors import Conflict, IllegalMove
 from kit.ids import derived_id, new_id
+from kit.outbox import emit
 from kit.states import move
 
 from . import clocks

@@ -1,11 +1,11 @@
 """What other services tell us, translated into one domain act each."""
 
-from kit.inbox import Meta, Subscribers
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from contracts.licence import LicenceIssued
 from contracts.logistics import ShipmentDelivered, ShipmentLost, ShipmentReturned
 from contracts.payment import PaymentExpired, PaymentPaid
+from kit.inbox import Meta, Subscribers
 
 from . import decisions
 

@@ -8,11 +8,11 @@ store), and then replays: departments tell repeats by the event's id.
 import logging
 from collections.abc import Iterable, Sequence
 
-from kit.broker import STREAM, Broker, Refused
 from sqlalchemy import select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from kit.broker import STREAM, Broker, Refused
 from kit.broker_config import department_durable
 from kit.errors import Conflict
 from kit.ids import derived_id

@@ -1,9 +1,9 @@
 """exchange-svc hears everything: the feed keeps it, the matters follow it."""
 
-from kit.inbox import Subscribers
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from contracts.event import Envelope
+from kit.inbox import Subscribers
 
 from . import feed, matters
 

@@ -84,6 +84,7 @@ def open_engine(url: str, *, pool: int = 5, overflow: int = 3) -> AsyncEngine:
         pool_timeout=5,
         pool_pre_ping=False,
         pool_recycle=1800,
+        hide_parameters=True,  # values of people must not reach a log with an error
         connect_args={"timeout": 5, "command_timeout": 10},
     )
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import uvicorn
 from fastapi import FastAPI
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import create_async_engine
@@ -192,3 +193,21 @@ def temporary_database() -> Iterator[str]:
     """A throw-away PostgreSQL, for writing migrations."""
     with PostgresServer.temporary() as server:
         yield server.dsn("postgres", scheme=SCHEME)
+
+
+@contextlib.asynccontextmanager
+async def serve(app: Any) -> AsyncIterator[str]:
+    """The address of an ASGI app on a free port of the loopback."""
+    config = uvicorn.Config(app, port=0, log_level="warning", lifespan="on", ws="none")
+    server = uvicorn.Server(config)
+    server.install_signal_handlers = lambda: None  # type: ignore[attr-defined]
+    task = asyncio.create_task(server.serve())
+    while not server.started:
+        assert not task.done(), "the server did not start"
+        await asyncio.sleep(0.01)
+    port = server.servers[0].sockets[0].getsockname()[1]
+    try:
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        server.should_exit = True
+        await task

@@ -3,9 +3,8 @@
 import logging
 from datetime import timedelta
 
-from kit.crash import point
-
 from kit.app import Runtime
+from kit.crash import point
 from kit.jobs import Jobs
 
 from . import addresses, shipments

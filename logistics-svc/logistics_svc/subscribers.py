@@ -1,9 +1,9 @@
 """What other services tell us."""
 
-from kit.inbox import Meta, Subscribers
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from contracts.licence import LicenceIssued
+from kit.inbox import Meta, Subscribers
 
 from . import shipments
 

@@ -1,0 +1,72 @@
+"""A running case-svc with a real catalogue item, next to a small stand-in for what it asks."""
+
+import contextlib
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from fastapi import FastAPI
+
+from kit.testing import Ground, Running, serve
+
+ITEM: dict[str, Any] = {
+    "code": "A05",
+    "version": 3,
+    "name": "食品经营许可（新办）",
+    "dept": "SAMR",
+    "task_code": "11310000MB9000015H4310100005000",
+    "applicant_kinds": ["person", "enterprise"],
+    "promise_days": 5,
+    "statutory_days": 10,
+    "review_depts": ["SAMR", "FIRE"],
+    "materials": [
+        {"id": "BIZ", "name": "营业执照", "necessity": "required", "licence_type": "LT-BIZ"},
+        {"id": "RULES", "name": "食品安全规章制度目录清单", "necessity": "required"},
+        {"id": "HEALTH", "name": "健康证明", "necessity": "optional", "licence_type": "LT-HEALTH"},
+    ],
+    "form_fields": [
+        {"name": "shop_name", "label": "店名", "type": "text", "required": True},
+        {"name": "area", "label": "面积", "type": "number", "required": True},
+        {
+            "name": "scope",
+            "label": "经营项目",
+            "type": "enum",
+            "required": False,
+            "options": [{"value": "hot", "label": "热食"}],
+        },
+    ],
+    "fee": {"code": "A05-FEE", "amount_fen": 5000},
+    "licence_type": "LT-FOOD",
+    "licence_years": 5,
+    "delivery": ["courier", "counter"],
+}
+
+
+def neighbours() -> FastAPI:
+    """A catalogue with one item and a licence store in which everybody holds LT-BIZ."""
+    app = FastAPI()
+
+    @app.get("/v1/items/{code}")
+    async def item(code: str) -> dict[str, Any]:
+        return ITEM | {"code": code} | ({"fee": None} if code == "A06" else {})
+
+    @app.get("/v1/me/licences")
+    async def licences() -> dict[str, Any]:
+        held = {"id": "lic_1", "licence_type": "LT-BIZ", "state": "active"}
+        return {"items": [held], "next": None}
+
+    return app
+
+
+@contextlib.asynccontextmanager
+async def _case(ground: Ground, nats_url: str) -> AsyncIterator[Running]:
+    async with serve(neighbours()) as url:
+        options = {"catalog_url": url, "licence_url": url}
+        async with ground.service("case_svc", nats=nats_url, **options) as running:
+            yield running
+
+
+@pytest.fixture(scope="module")
+async def case(ground: Ground, nats_url: str) -> AsyncIterator[Running]:
+    async with _case(ground, nats_url) as running:
+        yield running
