@@ -11,9 +11,9 @@ jobs = Jobs()
 @jobs.every(seconds=3)
 async def connect_partners(runtime: Runtime) -> None:
     """Give each partner that is not suspended its durable at the broker."""
-    broker = runtime.bus.broker
-    if broker is None:
+    if not runtime.bus.connected:
         return
+    broker = runtime.bus.broker
     async with runtime.sessions.begin() as session:
         for partner in await partners.all_partners(session):
             if partner.state != "suspended":

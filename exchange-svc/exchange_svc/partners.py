@@ -34,7 +34,7 @@ async def register(session: AsyncSession, *, dept: str, name: str) -> Partner:
         name=name,
         durable=department_durable(dept),
     )
-    made = await session.scalar(row.on_conflict_do_nothing().returning(Partner))
+    made: Partner | None = await session.scalar(row.on_conflict_do_nothing().returning(Partner))
     if made is None:
         raise Conflict("该部门已登记。每个部门登记一次。", "This department is registered already.")
     return made

@@ -57,11 +57,6 @@ class Bus:
         self._dead = 0
 
     @property
-    def broker(self) -> Broker | None:
-        """The present connection, for calls of a service's own; None while there is none."""
-        return self._broker if self.connected else None
-
-    @property
     def connected(self) -> bool:
         return self._broker is not None and not self._broker.closed.is_set()
 

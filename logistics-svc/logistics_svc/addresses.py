@@ -34,7 +34,8 @@ async def add(
 ) -> Address:
     """A new entry; `personal` holds name, mobile and street. Raises Conflict at 20 entries."""
     query = select(func.count()).select_from(Address)
-    if await session.scalar(query.filter_by(account_id=account_id, deleted_at=None)) >= MOST:
+    mine = query.filter_by(account_id=account_id, deleted_at=None)
+    if (await session.scalar(mine) or 0) >= MOST:
         raise Conflict(
             "地址簿最多保存 20 个地址。请先删除不用的地址。",
             "The address book holds 20 entries; delete one first.",

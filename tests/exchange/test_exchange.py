@@ -1,0 +1,187 @@
+"""The feed loses and repeats nothing, shows a department only its own, and follows matters."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from sqlalchemy import text
+
+from contracts.case import CaseClosed, CaseFeeDue, CaseSubmitted
+from contracts.event import Envelope
+from contracts.payment import PaymentPaid
+from exchange_svc import feed, matters
+from kit.ids import new_id
+from kit.outbox import emit, seal
+from kit.testing import Ground, Running, key, until
+
+
+@pytest.fixture(scope="module")
+async def exchange(ground: Ground, nats_url: str) -> AsyncIterator[Running]:
+    async with ground.service("exchange_svc", nats=nats_url, partner_depts="SAMR,FIRE") as svc:
+        yield svc
+
+
+def submitted(case_id: str) -> CaseSubmitted:
+    return CaseSubmitted(
+        case_id=case_id,
+        item_code="A05",
+        item_version=1,
+        item_name="食品经营许可",
+        applicant_id="acc_x",
+        channel="app",
+    )
+
+
+def envelope(event: Any, version: int, dept: str = "SAMR") -> Envelope:
+    case_id = event.case_id
+    sealed = seal(event, subject=case_id, version=version, region="310115", dept=dept)
+    return Envelope.model_validate_json(sealed.body)
+
+
+def partner(ground: Ground, dept: str) -> dict[str, str]:
+    token = ground.token(f"dept-{dept}", "partner", dept=dept)
+    return {"authorization": f"Bearer {token}"}
+
+
+async def test_the_feed_shows_a_department_its_own_and_operators_all(
+    exchange: Running, ground: Ground
+) -> None:
+    mine, other = new_id("case"), new_id("case")
+    async with exchange.runtime.sessions.begin() as session:
+        for event in (envelope(submitted(mine), 1), envelope(submitted(other), 1, "TAX")):
+            await feed.keep(session, event)
+            await feed.keep(session, event)
+    page = (await exchange.client.get("/v1/events", headers=partner(ground, "SAMR"))).json()
+    assert [e["data"]["case_id"] for e in page["events"] if e["dept"] != "_"] == [mine]
+    assert {e["dept"] for e in page["events"]} == {"SAMR"}
+    following = await exchange.client.get(page["next"], headers=partner(ground, "SAMR"))
+    assert following.json()["events"] == []
+    operator = ground.staff("operator", "OPS")
+    everything = (await exchange.client.get("/v1/events", headers=operator)).json()
+    assert {mine, other} <= {e["data"].get("case_id") for e in everything["events"]}
+    for headers, status in (
+        ({}, 401),
+        (ground.person(), 403),
+        (ground.staff("reviewer", "SAMR"), 403),
+    ):
+        assert (await exchange.client.get("/v1/events", headers=headers)).status_code == status
+
+
+async def test_a_reader_never_passes_an_open_transaction(exchange: Running) -> None:
+    first, second = new_id("case"), new_id("case")
+    sessions = exchange.runtime.sessions
+    async with sessions() as slow:
+        await feed.keep(slow, envelope(submitted(first), 1))
+        async with sessions.begin() as quick:
+            await feed.keep(quick, envelope(submitted(second), 1))
+        async with sessions() as reader:
+            rows = await feed.after(reader, seq=0, limit=1000, dept=None)
+            assert not {first, second} & {row.subject for row in rows}
+        await slow.commit()
+
+    async def both() -> bool:
+        async with sessions() as reader:
+            rows = await feed.after(reader, seq=0, limit=1000, dept=None)
+            return [r.subject for r in rows if r.subject in (first, second)] == [first, second]
+
+    assert await until(both)
+
+
+async def test_events_of_the_bus_reach_feed_and_matters(
+    exchange: Running, ground: Ground
+) -> None:
+    case_id = new_id("case")
+    async with exchange.runtime.sessions.begin() as session:
+        emit(session, submitted(case_id), subject=case_id, version=2, region="310115", dept="SAMR")
+
+    async def there() -> Any:
+        answer = await exchange.client.get("/v1/me/matters", headers=ground.person("acc_x"))
+        return [m for m in answer.json()["items"] if m["case_id"] == case_id]
+
+    (matter,) = await until(there)
+    assert (matter["state"], matter["turn"]) == ("submitted", "authority")
+
+
+async def test_matters_follow_the_newest_version_only(exchange: Running, ground: Ground) -> None:
+    case_id = new_id("case")
+    fee = CaseFeeDue(
+        case_id=case_id,
+        applicant_id="acc_y",
+        item_code="A05",
+        item_name="食品经营许可",
+        fee_code="F",
+        amount_fen=1,
+    )
+    closed = CaseClosed(
+        case_id=case_id,
+        applicant_id="acc_y",
+        item_code="A05",
+        item_name="食品经营许可",
+        channel="app",
+        outcome="approved",
+    )
+    paid = PaymentPaid.model_validate(
+        {
+            "payment_id": "pay_1",
+            "case_id": case_id,
+            "payer_id": "acc_y",
+            "amount_fen": 1,
+            "channel": "wechat",
+            "paid_at": "2026-11-22T00:00:00Z",
+        }
+    )
+    seen = []
+    for event, version in ((fee, 5), (submitted(case_id), 2), (paid, 1), (closed, 9), (fee, 5)):
+        async with exchange.runtime.sessions.begin() as session:
+            await matters.follow(session, envelope(event, version))
+        async with exchange.runtime.sessions() as session:
+            (row,) = await matters.of(session, "acc_y", after=None, limit=5)
+            seen.append((row.state, row.turn))
+    assert seen == [
+        ("fee_due", "applicant"),
+        ("fee_due", "applicant"),
+        ("deciding", "authority"),
+        ("closed", "nobody"),
+        ("closed", "nobody"),
+    ]
+
+
+async def test_partners_are_connected_and_registered_once(
+    exchange: Running, ground: Ground
+) -> None:
+    operator = ground.staff("operator", "OPS")
+
+    async def connected() -> bool:
+        rows = (await exchange.client.get("/v1/partners", headers=operator)).json()
+        states = {row["dept"]: row["state"] for row in rows}
+        return states.get("SAMR") == states.get("FIRE") == "connected"
+
+    assert await until(connected)
+    body = {"dept": "SAMR", "name": "市场监管"}
+    again = await exchange.client.post(
+        "/v1/partners", json=body, headers={**operator, **key()}
+    )
+    assert again.status_code == 409
+    made = await exchange.client.post(
+        "/v1/partners", json={"dept": "TAX", "name": "税务"}, headers={**operator, **key()}
+    )
+    assert made.status_code == 201
+    citizen = await exchange.client.get("/v1/partners", headers=ground.person())
+    assert citizen.status_code == 403
+
+
+async def test_schemas_of_events_are_public(exchange: Running) -> None:
+    schema = (await exchange.client.get("/v1/events/schemas/case.submitted.v1")).json()
+    assert "case_id" in schema["properties"]
+    assert (await exchange.client.get("/v1/events/schemas/nope.v1")).status_code == 404
+
+
+async def test_the_feed_is_read_by_index(exchange: Running) -> None:
+    async with exchange.runtime.sessions() as session:
+        await session.execute(text("set local enable_seqscan = off"))
+        plan = await session.scalars(
+            text("explain select * from feed_entry where dept='SAMR' and seq > 5 order by seq")
+        )
+        assert any("Index" in line for line in plan)
+    await asyncio.sleep(0)
