@@ -88,9 +88,7 @@ async def test_a_reader_never_passes_an_open_transaction(exchange: Running) -> N
     assert await until(both)
 
 
-async def test_events_of_the_bus_reach_feed_and_matters(
-    exchange: Running, ground: Ground
-) -> None:
+async def test_events_of_the_bus_reach_feed_and_matters(exchange: Running, ground: Ground) -> None:
     case_id = new_id("case")
     async with exchange.runtime.sessions.begin() as session:
         emit(session, submitted(case_id), subject=case_id, version=2, region="310115", dept="SAMR")
@@ -159,9 +157,7 @@ async def test_partners_are_connected_and_registered_once(
 
     assert await until(connected)
     body = {"dept": "SAMR", "name": "市场监管"}
-    again = await exchange.client.post(
-        "/v1/partners", json=body, headers={**operator, **key()}
-    )
+    again = await exchange.client.post("/v1/partners", json=body, headers={**operator, **key()})
     assert again.status_code == 409
     made = await exchange.client.post(
         "/v1/partners", json={"dept": "TAX", "name": "税务"}, headers={**operator, **key()}
