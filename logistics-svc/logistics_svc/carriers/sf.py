@@ -32,6 +32,7 @@ from . import (
 _T = TypeVar("_T")
 _BEIJING = timezone(timedelta(hours=8))
 _EXPRESS_STANDARD = 2  # 顺丰标快
+_RUNTIME_ERROR = "S0003"  # the inner layer's word for trouble of its own
 _PAY_METHODS = {PaidBy.SENDER: 1, PaidBy.ACCOUNT: 1, PaidBy.RECEIVER: 2}
 
 # From the mappings of several users, not from one official table: edit where practice teaches
@@ -228,7 +229,10 @@ class SF:
             raise Refused(code, str(outer.get("apiErrorMsg") or ""))
         inner = _read(lambda: dict(_json(outer["apiResultData"])))
         if inner.get("success") is not True:
-            raise Refused(_read(lambda: str(inner["errorCode"])), str(inner.get("errorMsg") or ""))
+            refusal = _read(lambda: str(inner["errorCode"]))
+            if refusal == _RUNTIME_ERROR:
+                raise Unknown("SF reports an error of its own")
+            raise Refused(refusal, str(inner.get("errorMsg") or ""))
         return _read(lambda: dict(_json(inner["msgData"])))
 
 
