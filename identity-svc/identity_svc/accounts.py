@@ -1,0 +1,147 @@
+"""Accounts: registering, what their owners see of themselves, and who else read it."""
+
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from contracts.identity import AccountRegistered
+from kit import states
+from kit.clock import now
+from kit.errors import NotFound
+from kit.ids import new_id
+from kit.outbox import emit
+from kit.secrets import Vault, mask_id_number, mask_name, mask_phone
+
+from .models import ACCOUNT_TRANSITIONS, AccessLog, Account, StaffMember
+
+
+def _bound(column: str, account_id: str) -> str:
+    return f"account|{column}|{account_id}"
+
+
+async def register(
+    session: AsyncSession,
+    vault: Vault,
+    *,
+    name: str,
+    password_hash: str,
+    kind: str = "person",
+    id_number: str | None = None,
+    phone: str | None = None,
+    level: str = "L0",
+    account_id: str | None = None,
+) -> bool:
+    """Make an account; False, and nothing done, when its phone (or id) has one already.
+
+    Nothing of a new account is proven yet: its level is L0 unless somebody vouches for more.
+    """
+    account_id = account_id or new_id("acc")
+
+    def sealed(column: str, text: str | None) -> bytes | None:
+        return vault.seal(text, bound_to=_bound(column, account_id)) if text else None
+
+    made = await session.scalar(
+        insert(Account)
+        .values(
+            id=account_id,
+            kind=kind,
+            state="active",
+            level=level,
+            name=sealed("name", name),
+            id_number=sealed("id_number", id_number),
+            id_index=vault.index(f"id|{id_number}") if id_number else None,
+            phone=sealed("phone", phone),
+            phone_index=vault.index(f"phone|{phone}") if phone else None,
+            password_hash=password_hash,
+            version=1,
+        )
+        .on_conflict_do_nothing()
+        .returning(Account.id)
+    )
+    if made is None:
+        return False
+    registered = AccountRegistered(account_id=account_id, kind=kind)  # type: ignore[arg-type]
+    emit(session, registered, subject=account_id, version=1)
+    return True
+
+
+async def change_state(session: AsyncSession, account_id: str, action: str) -> Account:
+    """Suspend an account or restore it. A suspended one cannot sign in nor refresh a token."""
+    account = await session.get(Account, account_id, with_for_update=True)
+    if account is None:
+        raise _unknown()
+    states.move(session, account, ACCOUNT_TRANSITIONS, action)
+    return account
+
+
+async def own_view(session: AsyncSession, vault: Vault, account_id: str) -> dict[str, Any]:
+    """An account as its owner sees it, masked."""
+    account = await session.get(Account, account_id)
+    if account is None:
+        raise _unknown()
+    member = await session.get(StaffMember, account_id)
+    plain = _opened(vault, account)
+    return {
+        "id": account.id,
+        "kind": account.kind,
+        "state": account.state,
+        "level": account.level,
+        "name": mask_name(plain["name"]),
+        "id_number": mask_id_number(plain["id_number"]) if plain["id_number"] else None,
+        "phone": mask_phone(plain["phone"]) if plain["phone"] else None,
+        "staff": member,
+        "created_at": account.created_at,
+        "version": account.version,
+    }
+
+
+async def holder(
+    session: AsyncSession, vault: Vault, account_id: str, *, reader: str, purpose: str
+) -> dict[str, Any]:
+    """Name and number of an account, unmasked; the read is written to its access log."""
+    account = await session.get(Account, account_id)
+    if account is None:
+        raise _unknown()
+    plain = _opened(vault, account)
+    fields = ["name", "id_number"]
+    session.add(
+        AccessLog(
+            id=new_id("read"),
+            account_id=account.id,
+            reader=reader,
+            purpose=purpose,
+            fields=fields,
+            at=now(),
+        )
+    )
+    return {
+        "id": account.id,
+        "kind": account.kind,
+        "level": account.level,
+        "name": plain["name"],
+        "id_number": plain["id_number"],
+    }
+
+
+async def reads(
+    session: AsyncSession, account_id: str, *, before: str | None, limit: int
+) -> list[AccessLog]:
+    """Who read this account's data, the latest first; one more than `limit` when there is more."""
+    query = select(AccessLog).where(AccessLog.account_id == account_id)
+    if before is not None:
+        query = query.where(AccessLog.id < before)
+    return list(await session.scalars(query.order_by(AccessLog.id.desc()).limit(limit + 1)))
+
+
+def _opened(vault: Vault, account: Account) -> dict[str, Any]:
+    def text(column: str) -> str | None:
+        sealed = getattr(account, column)
+        return vault.open(sealed, bound_to=_bound(column, account.id)) if sealed else None
+
+    return {column: text(column) for column in ("name", "id_number", "phone")}
+
+
+def _unknown() -> NotFound:
+    return NotFound("没有找到这个账户。", "There is no such account.")

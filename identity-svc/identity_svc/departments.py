@@ -1,0 +1,17 @@
+"""The departments and districts of the city: slow public reference data, kept in a file."""
+
+import json
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+
+@cache
+def places() -> dict[str, list[dict[str, Any]]]:
+    """`departments` (code, name, unified credit code) and `districts` (code, name)."""
+    read = json.loads(files(__package__).joinpath("data/places.json").read_text("utf-8"))
+    return {"departments": read["departments"], "districts": read["districts"]}
+
+
+def is_department(code: str) -> bool:
+    return any(entry["code"] == code for entry in places()["departments"])

@@ -1,0 +1,105 @@
+"""Refresh families: rotation with reuse detection, and a short grace for answers that were lost.
+
+A refresh token works once. Used again within the grace, while its successor has not been used,
+it gives a new successor and the old one is dead: the client whose answer was lost goes on, and of
+two holders of one token the first to be replaced gives the theft away. Any other reuse revokes
+the whole family. These functions run inside Authlib's synchronous core, on its plain session.
+"""
+
+import logging
+import secrets
+from datetime import datetime, timedelta
+
+from sqlalchemy import select, update
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import Session
+
+from kit.ids import new_id
+
+from .models import AuthorizationCode, Client, LoginSession, RefreshFamily, RefreshToken
+from .tokens import digest
+
+log = logging.getLogger(__name__)
+
+
+def start(
+    session: Session, *, code: AuthorizationCode, login: LoginSession, now: datetime, days: int
+) -> RefreshFamily:
+    """The family of all tokens that come from this code."""
+    family = RefreshFamily(
+        id=new_id("fam"),
+        account_id=login.account_id,
+        client_id=code.client_id,
+        session_id=login.id,
+        scope=code.scope,
+        state="active",
+        created_at=now,
+        expires_at=now + timedelta(days=days),
+    )
+    session.add(family)
+    session.flush()
+    code.family_id = family.id
+    return family
+
+
+def revoke(session: Session, family_id: str, reason: str) -> None:
+    """Revoke a family: its refresh tokens at once, its access tokens wherever we are asked."""
+    session.execute(
+        update(RefreshFamily)
+        .where(RefreshFamily.id == family_id, RefreshFamily.state == "active")
+        .values(state="revoked", reason=reason, version=RefreshFamily.version + 1)
+    )
+    if reason in ("reuse", "code_reuse"):
+        log.warning("stolen or repeated?", extra={"fields": {"family": family_id, "why": reason}})
+
+
+async def revoke_of_session(session: AsyncSession, login_id: str, reason: str) -> None:
+    """Revoke all families that came from one sign-in."""
+    await session.execute(
+        update(RefreshFamily)
+        .where(RefreshFamily.session_id == login_id, RefreshFamily.state == "active")
+        .values(state="revoked", reason=reason, version=RefreshFamily.version + 1)
+    )
+
+
+def new_link(session: Session, family: RefreshFamily) -> str:
+    """A new refresh token of the family, as the client will hold it."""
+    token = secrets.token_urlsafe(32)
+    session.add(RefreshToken(token_hash=digest(token), family_id=family.id))
+    session.flush()
+    return token
+
+
+def find(session: Session, token: str) -> tuple[RefreshFamily, RefreshToken] | None:
+    """The family and link of a refresh token, locked: one use at a time."""
+    link = session.get(RefreshToken, digest(token))
+    if link is None:
+        return None
+    family = session.get_one(RefreshFamily, link.family_id, with_for_update=True)
+    session.refresh(link)
+    return family, link
+
+
+def use(
+    session: Session,
+    family: RefreshFamily,
+    link: RefreshToken,
+    *,
+    client: Client,
+    now: datetime,
+    grace: timedelta,
+) -> bool:
+    """Whether this link may be exchanged for the next one. A reuse revokes the family."""
+    if not family.check_client(client) or family.state != "active" or family.expires_at <= now:
+        return False
+    if link.used_at is None:
+        link.used_at = now
+        return True
+    successor = session.scalar(
+        select(RefreshToken).where(RefreshToken.token_hash == (link.replaced_by or ""))
+    )
+    if successor is not None and successor.used_at is None and now - link.used_at <= grace:
+        successor.used_at = now - grace - timedelta(seconds=1)
+        return True
+    revoke(session, family.id, "reuse")
+    return False

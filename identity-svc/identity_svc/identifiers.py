@@ -1,0 +1,84 @@
+"""Identity numbers, telephone numbers and names: their form, checked without asking anybody."""
+
+import re
+from datetime import date, datetime
+
+from stdnum.iso7064 import mod_11_2
+
+PHONE = re.compile(r"1[3-9][0-9]{9}")
+ID_NUMBER = re.compile(r"[1-9][0-9]{16}[0-9X]")
+NAME = re.compile(r"[\w·.' \-]{2,50}")
+OLDEST = date(1900, 1, 1)
+
+
+class Unfit(ValueError):
+    """The text cannot be what it should be; `zh` and `en` say what to do, without the text."""
+
+    def __init__(self, zh: str, en: str) -> None:
+        super().__init__(en)
+        self.zh, self.en = zh, en
+
+
+def phone(text: str) -> str:
+    """A mainland mobile number, 11 digits; spaces, hyphens and +86 are ignored."""
+    digits = re.sub(r"[\s\-]", "", text).removeprefix("+86")
+    if not PHONE.fullmatch(digits):
+        raise Unfit(
+            "请填写 11 位手机号码,例如 138 开头的号码。",
+            "Enter a mainland mobile number of 11 digits.",
+        )
+    return digits
+
+
+def id_number(text: str) -> str:
+    """A GB 11643 identity number: 18 characters, a date that was, the check character.
+
+    The region code is not looked up: codes of former regions stay valid for life.
+    """
+    number = re.sub(r"[\s\-]", "", text).upper()
+    if len(number) != 18:
+        raise Unfit(
+            f"请填写身份证号码的全部 18 位,现在是 {len(number)} 位。",
+            f"Enter all 18 characters of the identity number; there are {len(number)} now.",
+        )
+    if not ID_NUMBER.fullmatch(number):
+        raise Unfit(
+            "身份证号码由 17 位数字和一位数字或 X 组成,请对照证件填写。",
+            "An identity number has 17 digits, then a digit or X. Copy it from the card.",
+        )
+    try:
+        born = datetime.strptime(number[6:14], "%Y%m%d").date()
+    except ValueError:
+        born = None
+    if born is None or not OLDEST <= born <= date.today():
+        raise Unfit(
+            "身份证号码第 7 至 14 位应是出生日期,请对照证件填写。",
+            "Characters 7 to 14 must be the date of birth. Copy the number from the card.",
+        )
+    if not mod_11_2.is_valid(number):
+        raise Unfit(
+            "身份证号码的最后一位与前 17 位对不上,请对照证件逐位检查。",
+            "The last character does not match the others. Check it digit by digit.",
+        )
+    return number
+
+
+def name(text: str) -> str:
+    """A person's name as on the card, 2 to 50 characters."""
+    cleaned = " ".join(text.split())
+    if not NAME.fullmatch(cleaned) or cleaned.isdigit():
+        raise Unfit(
+            "请填写证件上的姓名(2 至 50 个字)。",
+            "Enter the name as on the card, 2 to 50 characters.",
+        )
+    return cleaned
+
+
+def password(text: str) -> str:
+    """A new password: 10 to 128 characters, not one character over and over."""
+    if not 10 <= len(text) <= 128 or len(set(text)) < 5:
+        raise Unfit(
+            "密码请用 10 至 128 个字符,并至少包含 5 个不同的字符。",
+            "Use 10 to 128 characters with at least 5 different ones.",
+        )
+    return text

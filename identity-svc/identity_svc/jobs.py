@@ -1,0 +1,41 @@
+"""What identity-svc does by itself: replacing signing keys, forgetting what is over."""
+
+from datetime import timedelta
+
+from sqlalchemy import delete, select
+
+from kit.app import Runtime
+from kit.clock import now
+from kit.jobs import Jobs
+
+from . import attempts, keys
+from .models import AuthorizationCode, RefreshFamily, RefreshToken, RevokedToken
+from .settings import Settings
+
+jobs = Jobs()
+KEPT_AS_EVIDENCE = timedelta(days=1)
+
+
+@jobs.every(seconds=3600)
+async def replace_signing_key(runtime: Runtime) -> None:
+    """Let the next key sign when the current one is old enough."""
+    settings = runtime.settings
+    assert isinstance(settings, Settings)
+    async with runtime.sessions.begin() as session:
+        await keys.rotate(session, runtime.vault, older_than=timedelta(days=settings.key_days))
+
+
+@jobs.every(seconds=600)
+async def forget(runtime: Runtime) -> None:
+    """Delete codes, links and counters that can decide nothing any more."""
+    at = now()
+    dead = RefreshToken.family_id.in_(
+        select(RefreshFamily.id).where(RefreshFamily.expires_at < at - KEPT_AS_EVIDENCE)
+    )
+    async with runtime.sessions.begin() as session:
+        await attempts.sweep(session, before=at - timedelta(days=1))
+        await session.execute(
+            delete(AuthorizationCode).where(AuthorizationCode.expires_at < at - KEPT_AS_EVIDENCE)
+        )
+        await session.execute(delete(RevokedToken).where(RevokedToken.expires_at < at))
+        await session.execute(delete(RefreshToken).where(dead))

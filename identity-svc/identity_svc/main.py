@@ -1,0 +1,49 @@
+"""identity-svc: one sign-on for people, firms, staff, services and departments."""
+
+import contextlib
+from collections.abc import AsyncIterator
+
+from fastapi import FastAPI
+
+from kit.app import Runtime
+from kit.app import create_app as create
+from kit.auth import Keyring
+
+from . import clients, jobs, keys
+from .logins import Doorman
+from .passwords import Passwords
+from .routes import accounts, login, oauth
+from .settings import Settings
+
+
+@contextlib.asynccontextmanager
+async def setup(runtime: Runtime) -> AsyncIterator[None]:
+    """Keys, clients and password threads; tokens are verified with our own keys."""
+    settings = runtime.settings
+    assert isinstance(settings, Settings)
+    if settings.vault_key_file is None:
+        raise SystemExit(
+            "统一身份服务需要字段加密密钥,请设置 BEAM_VAULT_KEY_FILE。"
+            " / identity-svc needs BEAM_VAULT_KEY_FILE: its keys and accounts lie sealed."
+        )
+    async with runtime.sessions.begin() as session:
+        await keys.ensure(session, runtime.vault)
+        await clients.provision(session, settings)
+    signing = keys.SigningKeys(runtime.sessions, runtime.vault)
+    await signing.refresh()
+    runtime.keyring = Keyring(settings.issuer, signing.jwks)
+    passwords = Passwords()
+    runtime.parts["keys"] = signing
+    runtime.parts["door"] = Doorman(runtime.sessions, runtime.vault, passwords, settings)
+    yield
+    passwords.close()
+
+
+def create_app(settings: Settings | None = None) -> FastAPI:
+    return create(
+        settings or Settings(),  # type: ignore[call-arg]
+        title="统一身份认证",
+        routers=[oauth.router, login.router, accounts.router],
+        jobs=jobs.jobs,
+        setup=setup,
+    )

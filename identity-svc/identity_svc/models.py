@@ -1,0 +1,233 @@
+"""Tables of identity-svc: who somebody is, how they signed in, and what was issued for it."""
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import CheckConstraint, ForeignKey, Index, LargeBinary, String, text
+from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.orm import Mapped, mapped_column
+
+from kit.db import APPEND_ONLY, Moment, Now, Sealed, ServiceBase, new_metadata
+from kit.states import Transitions
+
+ACCOUNT_TRANSITIONS: Transitions = {
+    ("active", "suspend"): ("suspended", None),
+    ("suspended", "restore"): ("active", None),
+}
+Texts = list[str]
+
+
+class Base(ServiceBase):
+    metadata = new_metadata()
+    type_annotation_map = {**ServiceBase.type_annotation_map, Texts: ARRAY(String())}
+
+
+class Account(Base):
+    """A person, a firm or a member of staff. Name, id number and phone lie here sealed."""
+
+    __tablename__ = "account"
+    id: Mapped[str] = mapped_column(primary_key=True)
+    kind: Mapped[str]
+    """person | enterprise | staff"""
+    state: Mapped[str]
+    """active | suspended"""
+    level: Mapped[str]
+    """L0 (nothing proven) … L4"""
+    name: Mapped[Sealed]
+    id_number: Mapped[bytes | None] = mapped_column(LargeBinary)
+    """Identity number of a person, unified credit code of a firm."""
+    id_index: Mapped[str | None]
+    phone: Mapped[bytes | None] = mapped_column(LargeBinary)
+    phone_index: Mapped[str | None] = mapped_column(unique=True)
+    password_hash: Mapped[str]
+    version: Mapped[int] = mapped_column(default=1)
+    created_at: Mapped[Now]
+    __table_args__ = (
+        CheckConstraint("level in ('L0','L1','L2','L3','L4')", name="level"),
+        # One account a number, once it is proven: an unproven claim must not block its owner.
+        Index(
+            "account_id_index_key",
+            "kind",
+            "id_index",
+            unique=True,
+            postgresql_where=text("level > 'L0'"),
+        ),
+    )
+
+
+class StaffMember(Base):
+    """What makes an account a member of staff."""
+
+    __tablename__ = "staff_member"
+    account_id: Mapped[str] = mapped_column(ForeignKey("account.id"), primary_key=True)
+    number: Mapped[str] = mapped_column(unique=True)
+    roles: Mapped[Texts]
+    """counter, reviewer, supervisor, operator"""
+    dept: Mapped[str]
+    region: Mapped[str]
+
+
+class Attempts(Base):
+    """Tries counted by account, address or registration; `key` is a keyed hash."""
+
+    __tablename__ = "attempts"
+    key: Mapped[str] = mapped_column(primary_key=True)
+    tries: Mapped[int]
+    since: Mapped[Moment]
+
+
+class LoginSession(Base):
+    """A signed-in browser; `token_hash` is of its cookie."""
+
+    __tablename__ = "login_session"
+    id: Mapped[str] = mapped_column(primary_key=True)
+    token_hash: Mapped[str] = mapped_column(unique=True)
+    account_id: Mapped[str] = mapped_column(ForeignKey("account.id"), index=True)
+    acr: Mapped[str]
+    amr: Mapped[Texts]
+    auth_time: Mapped[Moment]
+    expires_at: Mapped[Moment]
+    ended_at: Mapped[datetime | None]
+
+
+class Client(Base):
+    """An OAuth client. The methods are what Authlib's grants ask of one."""
+
+    __tablename__ = "client"
+    client_id: Mapped[str] = mapped_column(primary_key=True)
+    kind: Mapped[str]
+    """app | service | partner"""
+    name: Mapped[str]
+    name_en: Mapped[str]
+    secret_hash: Mapped[str | None]
+    redirect_uris: Mapped[Texts]
+    logout_uris: Mapped[Texts]
+    grant_types: Mapped[Texts]
+    scopes: Mapped[Texts]
+    dept: Mapped[str | None]
+    active: Mapped[bool] = mapped_column(default=True)
+
+    def get_client_id(self) -> str:
+        return self.client_id
+
+    def get_default_redirect_uri(self) -> None:
+        return None
+
+    def get_allowed_scope(self, scope: str | None) -> str:
+        """What may be granted of what was asked; everything when nothing was."""
+        asked = (scope or "").split() or self.scopes
+        return " ".join(s for s in dict.fromkeys(asked) if s in self.scopes)
+
+    def check_redirect_uri(self, uri: str) -> bool:
+        return uri in self.redirect_uris
+
+    def check_endpoint_auth_method(self, method: str, endpoint: str) -> bool:
+        return (method == "none") == (self.secret_hash is None)
+
+    def check_response_type(self, response_type: str) -> bool:
+        return response_type == "code" and "authorization_code" in self.grant_types
+
+    def check_grant_type(self, grant_type: str) -> bool:
+        return grant_type in self.grant_types
+
+
+class RefreshFamily(Base):
+    """All tokens that came from one sign-in for one client; revoked together."""
+
+    __tablename__ = "refresh_family"
+    id: Mapped[str] = mapped_column(primary_key=True)
+    account_id: Mapped[str] = mapped_column(ForeignKey("account.id"), index=True)
+    client_id: Mapped[str] = mapped_column(ForeignKey("client.client_id"))
+    session_id: Mapped[str] = mapped_column(ForeignKey("login_session.id"), index=True)
+    scope: Mapped[str]
+    state: Mapped[str]
+    """active | revoked"""
+    reason: Mapped[str | None]
+    version: Mapped[int] = mapped_column(default=1)
+    created_at: Mapped[Now]
+    expires_at: Mapped[Moment]
+
+    def get_scope(self) -> str:
+        return self.scope
+
+    def check_client(self, client: Client) -> bool:
+        return client.client_id == self.client_id
+
+
+class RefreshToken(Base):
+    """One link of a family: used once, replaced by the next."""
+
+    __tablename__ = "refresh_token"
+    token_hash: Mapped[str] = mapped_column(primary_key=True)
+    family_id: Mapped[str] = mapped_column(ForeignKey("refresh_family.id"), index=True)
+    used_at: Mapped[datetime | None]
+    replaced_by: Mapped[str | None]
+    """Hash of the token that was handed out for it."""
+
+
+class AuthorizationCode(Base):
+    """A code on its way through the browser: once, at most a minute, for one client."""
+
+    __tablename__ = "authorization_code"
+    code_hash: Mapped[str] = mapped_column(primary_key=True)
+    client_id: Mapped[str] = mapped_column(ForeignKey("client.client_id"))
+    session_id: Mapped[str] = mapped_column(ForeignKey("login_session.id"))
+    redirect_uri: Mapped[str]
+    scope: Mapped[str]
+    nonce: Mapped[str | None]
+    code_challenge: Mapped[str]
+    code_challenge_method: Mapped[str]
+    expires_at: Mapped[Moment] = mapped_column(index=True)
+    family_id: Mapped[str | None]
+    """Set when it was used: the family that a second use revokes."""
+
+    def get_redirect_uri(self) -> str:
+        return self.redirect_uri
+
+    def get_scope(self) -> str:
+        return self.scope
+
+
+class RevokedToken(Base):
+    """An access token given back before its end; forgotten after it."""
+
+    __tablename__ = "revoked_token"
+    jti: Mapped[str] = mapped_column(primary_key=True)
+    expires_at: Mapped[Moment] = mapped_column(index=True)
+
+
+class SigningKeyRow(Base):
+    """A signing key that all processes share; its PEM lies here sealed."""
+
+    __tablename__ = "signing_key"
+    kid: Mapped[str] = mapped_column(primary_key=True)
+    pem: Mapped[Sealed]
+    state: Mapped[str]
+    """next (published) → current (signs) → retired (published until its tokens are dead)"""
+    created_at: Mapped[Now]
+    current_at: Mapped[datetime | None]
+    retired_at: Mapped[datetime | None]
+    __table_args__ = (
+        Index(
+            "signing_key_state_key",
+            "state",
+            unique=True,
+            postgresql_where=text("state in ('next','current')"),
+        ),
+    )
+
+
+class AccessLog(Base):
+    """Who read somebody's unmasked data, and what for."""
+
+    __tablename__ = "access_log"
+    id: Mapped[str] = mapped_column(primary_key=True)
+    account_id: Mapped[str] = mapped_column(ForeignKey("account.id"))
+    reader: Mapped[str]
+    purpose: Mapped[str]
+    fields: Mapped[Texts]
+    at: Mapped[Moment]
+    __table_args__: tuple[Any, ...] = (
+        Index("access_log_account_id_id_idx", "account_id", "id"),
+        {"info": APPEND_ONLY},
+    )

@@ -1,0 +1,114 @@
+"""Accounts over HTTP: registering, seeing oneself, and what services may ask."""
+
+from typing import Annotated
+
+from fastapi import Query, Request, Response
+
+from kit.auth import Anyone, Applicant, Operator, Public, ServiceCaller
+from kit.clock import now
+from kit.pages import Cursor, Limit, Page, clamp
+from kit import routing
+from kit.routing import IfMatch, Session, check_version, etag
+
+from .. import accounts, attempts, departments
+from ..schemas import AccountState, Holder, Me, Places, Read, Received, Registration
+from .web import At
+
+router = routing.router(tags=["accounts"])
+Purpose = Annotated[
+    str,
+    Query(
+        pattern="^[a-z][a-z_]{2,39}$",
+        description="what the data is read for; the person sees it in the access log",
+    ),
+]
+
+
+@router.post("/v1/accounts", status_code=201)
+async def register_person(at: At, session: Session, body: Registration, _: Public) -> Received:
+    """Register a person. The answer does not tell whether the telephone number was known."""
+    settings = at.settings
+    async with at.runtime.sessions.begin() as counting:
+        await attempts.take(
+            counting,
+            at.runtime.vault.index(f"registrations|{at.address()}"),
+            limit=settings.registrations_per_address,
+            now=now(),
+            minutes=settings.tries_minutes,
+        )
+    await accounts.register(
+        session,
+        at.runtime.vault,
+        name=body.name,
+        id_number=body.id_number,
+        phone=body.phone,
+        password_hash=await at.door.passwords.hash(body.password.get_secret_value()),
+    )
+    return Received()
+
+
+@router.get("/v1/me")
+async def me(at: At, session: Session, response: Response, caller: Anyone) -> Me:
+    """The caller's own account, masked."""
+    view = await accounts.own_view(session, at.runtime.vault, caller.subject)
+    response.headers["etag"] = etag(view["version"])
+    return Me.model_validate(view)
+
+
+@router.get("/v1/me/access-log")
+async def my_access_log(
+    at: At, session: Session, caller: Applicant, limit: Limit = 20, cursor: Cursor = None
+) -> Page[Read]:
+    """Who read the caller's data and what for, the latest first."""
+    filters = {"account": caller.subject}
+    position = at.runtime.cursors.read(cursor, filters)
+    limit = clamp(limit)
+    rows = await accounts.reads(
+        session, caller.subject, before=position[0] if position else None, limit=limit
+    )
+    link = None
+    if len(rows) > limit:
+        after = at.runtime.cursors.write([rows[limit - 1].id], filters)
+        link = f"/v1/me/access-log?limit={limit}&cursor={after}"
+    return Page[Read](items=[Read.model_validate(row) for row in rows[:limit]], next=link)
+
+
+@router.get("/internal/v1/accounts/{account_id}/holder")
+async def account_holder(
+    at: At, account_id: str, caller: ServiceCaller, purpose: Purpose = "service_task"
+) -> Holder:
+    """Name and number of an account, unmasked, for another service; the read is logged."""
+    async with at.runtime.sessions.begin() as session:
+        found = await accounts.holder(
+            session, at.runtime.vault, account_id, reader=caller.subject, purpose=purpose
+        )
+    return Holder.model_validate(found)
+
+
+@router.post("/v1/accounts/{account_id}/suspend")
+async def suspend_account(
+    session: Session, account_id: str, seen: IfMatch, _: Operator
+) -> AccountState:
+    """Suspend an account: it cannot sign in, and its refresh tokens stand still."""
+    return await _moved(session, account_id, seen, "suspend")
+
+
+@router.post("/v1/accounts/{account_id}/restore")
+async def restore_account(
+    session: Session, account_id: str, seen: IfMatch, _: Operator
+) -> AccountState:
+    """Restore a suspended account."""
+    return await _moved(session, account_id, seen, "restore")
+
+
+async def _moved(session: Session, account_id: str, seen: int | None, action: str) -> AccountState:
+    account = await accounts.change_state(session, account_id, action)
+    check_version(account.version - 1, seen)
+    return AccountState.model_validate(account)
+
+
+@router.get("/v1/departments")
+async def list_departments(_: Public, response: Response) -> Places:
+    """The departments and districts of the city."""
+    response.headers["cache-control"] = "public, max-age=300"
+    return Places.model_validate(departments.places())

@@ -1,0 +1,216 @@
+"""The login page and signing out: forms with a token of their own, working without script."""
+
+from typing import Any
+from urllib.parse import parse_qsl, urlencode, urlsplit
+
+from authlib.oauth2.rfc6749 import OAuth2Error
+from fastapi import APIRouter, Response
+from fastapi.responses import HTMLResponse, RedirectResponse
+
+from kit.auth import Public
+from kit.errors import TooMany
+from kit.jose import BadToken
+
+from .. import logins
+from ..models import Client
+from ..provider import AUTHORIZE, Answer, Asked, Provider
+from .oauth import provide
+from .pages import error_page, in_english, page
+from .web import At, Web
+
+router = APIRouter(tags=["login"], include_in_schema=False)
+Problems = list[tuple[str, str]]
+
+
+async def _form(
+    at: Web,
+    return_to: str,
+    *,
+    english: bool,
+    login: str = "",
+    problems: Problems | None = None,
+    status: int = 200,
+) -> HTMLResponse:
+    """The login page; on an error with what was typed, the password excepted."""
+    name, targets = "", "'self'"
+    if return_to:
+        client = await _client(at, return_to)
+        if client is None:
+            return error_page(at, "invalid_request")
+        name = client["name_en"] if english else client["name"]
+        targets = f"'self' {client['origin']}"
+    key = at.form_key()
+    other = urlencode({"return_to": return_to, "lang": "zh" if english else "en"})
+    response = page(
+        "login.html",
+        english=english,
+        status=status,
+        switch=f"/oauth2/login?{other}",
+        form_targets=targets,
+        client=name,
+        csrf=at.form_token(key),
+        return_to=return_to,
+        login=login,
+        problems=problems or [],
+    )
+    at.set_cookie(response, "beam_form", key)
+    return response
+
+
+async def _client(at: Web, return_to: str) -> dict[str, str] | None:
+    """Name and origin of the client whose authorization request waits, when it is a good one."""
+    path, _, query = return_to.partition("?")
+    if path != AUTHORIZE:
+        return None
+    request = Asked("GET", parse_qsl(query), {})
+    found: dict[str, str] = {}
+
+    def look(provider: Provider) -> Answer:
+        grant = provider.checked(request)
+        client: Client = grant.client
+        place = urlsplit(grant.redirect_uri)
+        found.update(
+            name=client.name, name_en=client.name_en, origin=f"{place.scheme}://{place.netloc}"
+        )
+        return Answer(200, {}, {})
+
+    try:
+        await provide(at, look)
+    except OAuth2Error:
+        return None
+    return found
+
+
+@router.get("/oauth2/login")
+async def login_page(
+    at: At, _: Public, return_to: str = "", lang: str | None = None
+) -> HTMLResponse:
+    """The login page."""
+    return await _form(at, return_to, english=in_english(at, lang))
+
+
+@router.post("/oauth2/login")
+async def sign_in(at: At, _: Public) -> Response:
+    """Sign in and go on to where the person wanted to go."""
+    sent = dict(await at.form())
+    english = in_english(at, sent.get("lang"))
+    login, password = sent.get("login", "").strip()[:64], sent.get("password", "")
+    return_to = sent.get("return_to", "")
+
+    def t(zh: str, en: str) -> str:
+        return en if english else zh
+
+    async def again(problems: Problems, status: int = 422) -> HTMLResponse:
+        return await _form(
+            at, return_to, english=english, login=login, problems=problems, status=status
+        )
+
+    if not at.form_holds(sent.get("csrf", "")):
+        stale = t(
+            "此页面放置太久或浏览器没有保存 Cookie。请重新登录。",
+            "This page is too old, or the browser keeps no cookies. Please sign in again.",
+        )
+        return await again([("login", stale)])
+    missing: Problems = []
+    if not login:
+        missing.append(("login", t("请填写手机号或工号。", "Enter your phone or staff number.")))
+    if not password:
+        missing.append(("password", t("请填写密码。", "Enter your password.")))
+    if missing:
+        return await again(missing)
+    try:
+        cookie = await logins.sign_in(
+            at.door, login=login, password=password, address=at.address()
+        )
+    except (logins.WrongLogin, TooMany) as problem:
+        status = 429 if isinstance(problem, TooMany) else 422
+        response = await again([("login", t(problem.zh, problem.en))], status)
+        response.headers.update(problem.headers)
+        return response
+    if return_to and await _client(at, return_to) is None:
+        return error_page(at, "invalid_request")
+    response = RedirectResponse(return_to or "/", 303, {"cache-control": "no-store"})
+    at.set_cookie(response, "beam_login", cookie)
+    return response
+
+
+@router.get("/oauth2/logout")
+async def logout_page(
+    at: At,
+    _: Public,
+    id_token_hint: str = "",
+    client_id: str = "",
+    post_logout_redirect_uri: str = "",
+    state: str = "",
+    lang: str | None = None,
+) -> Response:
+    """RP-initiated logout: at once with a good id_token_hint of this sign-in, else ask first."""
+    english = in_english(at, lang)
+    back = await _logout_target(at, client_id, id_token_hint, post_logout_redirect_uri, state)
+    async with at.runtime.sessions() as session:
+        login = await logins.current(session, at.cookie("beam_login"))
+    claims = await _hint(at, id_token_hint, client_id)
+    if login is None or (claims is not None and claims.get("sid") == login.id):
+        return await _signed_out(at, back, english=english)
+    key = at.form_key()
+    place = urlsplit(back)
+    response = page(
+        "logout.html",
+        english=english,
+        form_targets=f"'self' {place.scheme}://{place.netloc}" if back else "'self'",
+        done=False,
+        csrf=at.form_token(key),
+        return_to=urlencode({"client_id": client_id, "to": back}) if back else "",
+    )
+    at.set_cookie(response, "beam_form", key)
+    return response
+
+
+@router.post("/oauth2/logout")
+async def sign_out(at: At, _: Public) -> Response:
+    """Sign out, after the person said so."""
+    sent = dict(await at.form())
+    english = in_english(at, sent.get("lang"))
+    if not at.form_holds(sent.get("csrf", "")):
+        return error_page(at, "invalid_request")
+    kept = dict(parse_qsl(sent.get("return_to", "")))
+    address, _mark, _query = kept.get("to", "").partition("?")
+    allowed = await _logout_target(at, kept.get("client_id", ""), "", address, "")
+    return await _signed_out(at, kept["to"] if allowed else "", english=english)
+
+
+async def _signed_out(at: Web, back: str, *, english: bool) -> Response:
+    async with at.runtime.sessions.begin() as session:
+        login = await logins.current(session, at.cookie("beam_login"))
+        if login is not None:
+            await logins.sign_out(session, login)
+    response: Response = (
+        RedirectResponse(back, 303) if back else page("logout.html", english=english, done=True)
+    )
+    at.drop_cookie(response, "beam_login")
+    return response
+
+
+async def _hint(at: Web, token: str, client_id: str) -> dict[str, Any] | None:
+    """The claims of an id_token of ours; None for anything else."""
+    if not token or not client_id:
+        return None
+    try:
+        return (await at.keys.verifying()).verify(
+            token, issuer=at.settings.issuer, audience=client_id, typ="jwt"
+        )
+    except BadToken:
+        return None
+
+
+async def _logout_target(at: Web, client_id: str, hint: str, uri: str, state: str) -> str:
+    """Where to go afterwards: only to an address that the client registered for it."""
+    if not uri or not client_id or not client_id.isprintable():
+        return ""
+    async with at.runtime.sessions() as session:
+        client = await session.get(Client, client_id)
+    if client is None or uri not in client.logout_uris:
+        return ""
+    return f"{uri}?{urlencode({'state': state})}" if state else uri
+
+

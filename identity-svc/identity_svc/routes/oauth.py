@@ -1,0 +1,125 @@
+"""The endpoints of OAuth 2 and OpenID Connect. Their errors are those of RFC 6749, in JSON."""
+
+from collections.abc import Callable
+from typing import Any
+
+from fastapi import APIRouter, Request, Response
+from fastapi.responses import JSONResponse
+
+from kit.auth import Anyone, Public, SignedCallback
+from kit.clock import now
+from kit.errors import Unauthenticated
+
+from .. import accounts, endpoints, logins, tokens
+from ..provider import SCOPES, Answer, Asked, Provider
+from .pages import error_page
+from .web import At, Parameters, Web, answered
+
+router = APIRouter(tags=["oauth2"])
+CACHED = {"cache-control": "public, max-age=300"}
+
+
+async def provide(at: Web, act: Callable[[Provider], Answer]) -> Answer:
+    """Let the provider act in one transaction, committed before the answer."""
+    key, verifying = await at.keys.current(), await at.keys.verifying()
+    async with at.runtime.sessions.begin() as session:
+        return await session.run_sync(
+            lambda plain: act(Provider(tokens.Round(plain, at.settings, key, verifying)))
+        )
+
+
+def asked(at: Web, parameters: Parameters) -> Asked:
+    said = at.request.headers.getlist("authorization")
+    headers = {"Authorization": said[0] if len(said) == 1 else "?"} if said else {}
+    return Asked(at.request.method, parameters, headers)
+
+
+@router.get("/.well-known/openid-configuration")
+async def discovery(at: At, _: Public) -> JSONResponse:
+    """Where everything is and what is offered (OpenID Connect Discovery, RFC 8414)."""
+    base = at.settings.issuer
+    secret = ["client_secret_basic", "client_secret_post"]
+    document = {
+        "issuer": base,
+        "authorization_endpoint": f"{base}/oauth2/authorize",
+        "token_endpoint": f"{base}/oauth2/token",
+        "userinfo_endpoint": f"{base}/oauth2/userinfo",
+        "jwks_uri": f"{base}/.well-known/jwks.json",
+        "revocation_endpoint": f"{base}/oauth2/revoke",
+        "introspection_endpoint": f"{base}/oauth2/introspect",
+        "end_session_endpoint": f"{base}/oauth2/logout",
+        "response_types_supported": ["code"],
+        "response_modes_supported": ["query"],
+        "grant_types_supported": ["authorization_code", "refresh_token", "client_credentials"],
+        "code_challenge_methods_supported": ["S256"],
+        "scopes_supported": list(SCOPES),
+        "subject_types_supported": ["public"],
+        "id_token_signing_alg_values_supported": ["ES256"],
+        "token_endpoint_auth_methods_supported": [*secret, "none"],
+        "revocation_endpoint_auth_methods_supported": [*secret, "none"],
+        "introspection_endpoint_auth_methods_supported": secret,
+        "acr_values_supported": ["L0", "L1", "L2", "L3", "L4"],
+        "claims_supported": ["sub", "acr", "amr", "auth_time", "nonce", "name", "kind"],
+        "ui_locales_supported": ["zh-CN", "en"],
+        "request_parameter_supported": False,
+        "request_uri_parameter_supported": False,
+        "authorization_response_iss_parameter_supported": True,
+    }
+    return JSONResponse(document, headers=CACHED)
+
+
+@router.get("/.well-known/jwks.json")
+async def public_keys(at: At, _: Public) -> JSONResponse:
+    """The public keys that tokens are verified with: the next, the current, the last."""
+    return JSONResponse(await at.keys.jwks(), headers=CACHED)
+
+
+@router.get("/oauth2/authorize")
+async def authorize(at: At, _: Public) -> Response:
+    """Send the browser back to the client with a code, or to the login page first."""
+    async with at.runtime.sessions() as session:
+        login = await logins.current(session, at.cookie("beam_login"))
+    request = asked(at, at.query())
+    answer = await provide(at, lambda provider: provider.authorize(request, login, now()))
+    if "Location" not in answer.headers:
+        return error_page(at, str(answer.body["error"]))
+    return answered(answer)
+
+
+@router.post("/oauth2/token")
+async def token(at: At, _: SignedCallback) -> Response:
+    """Exchange a code, a refresh token or a client's secret for tokens."""
+    request = asked(at, await at.form())
+    return answered(await provide(at, lambda provider: provider.token(request)))
+
+
+@router.post("/oauth2/revoke")
+async def revoke(at: At, _: SignedCallback) -> Response:
+    """Give a token back (RFC 7009); a refresh token takes its whole family with it."""
+    request = asked(at, await at.form())
+    return answered(await provide(at, lambda provider: provider.endpoint("revocation", request)))
+
+
+@router.post("/oauth2/introspect")
+async def introspect(at: At, _: SignedCallback) -> Response:
+    """Whether a token stands at this moment, and what it says (RFC 7662)."""
+    request = asked(at, await at.form())
+    return answered(await provide(at, lambda provider: provider.endpoint("introspection", request)))
+
+
+@router.get("/oauth2/userinfo")
+async def userinfo(at: At, request: Request, caller: Anyone) -> JSONResponse:
+    """Who is signed in: the subject, and with the scope `profile` the masked name."""
+    async with at.runtime.sessions() as session:
+        claims = {"jti": caller.jti}
+        if not await session.run_sync(lambda plain: endpoints.is_live(plain, claims)):
+            raise Unauthenticated(
+                "登录已结束。请重新登录。",
+                "The sign-in is over. Sign in again.",
+                headers={"www-authenticate": 'Bearer error="invalid_token"'},
+            )
+        view: dict[str, Any] = {"sub": caller.subject, "kind": caller.kind, "acr": caller.level}
+        if "profile" in caller.scopes:
+            own = await accounts.own_view(session, at.runtime.vault, caller.subject)
+            view["name"] = own["name"]
+    return JSONResponse(view, headers={"cache-control": "no-store"})

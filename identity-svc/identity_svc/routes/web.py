@@ -1,0 +1,106 @@
+"""What the pages and the OAuth endpoints share: parameters, cookies, addresses, answers."""
+
+import hmac
+import secrets
+from typing import Annotated, Any
+from urllib.parse import parse_qsl
+
+from fastapi import Depends, Request, Response
+from fastapi.responses import JSONResponse, RedirectResponse
+
+from kit.app import Runtime
+
+from ..keys import SigningKeys
+from ..logins import Doorman
+from ..provider import Answer
+from ..settings import Settings
+
+FORM = "application/x-www-form-urlencoded"
+MOST_FIELDS = 40
+LARGEST = 64 * 1024
+Parameters = list[tuple[str, str]]
+UNREADABLE: Parameters = [("", ""), ("", "")]
+"""Fails the provider's check as a repeated parameter does."""
+
+
+class Web:
+    """One request's view of the running service."""
+
+    def __init__(self, request: Request) -> None:
+        self.request = request
+        runtime: Runtime = request.app.state.runtime
+        settings = runtime.settings
+        assert isinstance(settings, Settings)
+        self.runtime, self.settings = runtime, settings
+        self.keys: SigningKeys = runtime.parts["keys"]
+        self.door: Doorman = runtime.parts["door"]
+        self.secure = settings.issuer.startswith("https://")
+        self._prefix = "__Host-" if self.secure else ""
+
+    def query(self) -> Parameters:
+        return _read(self.request.scope["query_string"])
+
+    async def form(self) -> Parameters:
+        kind = self.request.headers.get("content-type", "").partition(";")[0].strip().lower()
+        body = await self.request.body()
+        return _read(body) if kind == FORM and len(body) <= LARGEST else UNREADABLE
+
+    def cookie(self, name: str) -> str | None:
+        value = self.request.cookies.get(self._prefix + name)
+        return value if value and len(value) <= 200 and value.isascii() else None
+
+    def set_cookie(self, response: Response, name: str, value: str) -> None:
+        response.set_cookie(
+            self._prefix + name, value, path="/", httponly=True, samesite="lax", secure=self.secure
+        )
+
+    def drop_cookie(self, response: Response, name: str) -> None:
+        response.delete_cookie(
+            self._prefix + name, path="/", httponly=True, samesite="lax", secure=self.secure
+        )
+
+    def form_key(self) -> str:
+        """The secret of this browser's forms: from its cookie, or a new one."""
+        return self.cookie("beam_form") or secrets.token_hex(16)
+
+    def form_token(self, form_key: str) -> str:
+        return self.runtime.vault.index(f"form|{form_key}")
+
+    def form_holds(self, sent: str) -> bool:
+        """Whether a form came from a page that we gave to this very browser."""
+        key = self.cookie("beam_form")
+        return key is not None and hmac.compare_digest(
+            self.form_token(key).encode(), sent.encode()
+        )
+
+    def address(self) -> str:
+        """The address of who is calling; what a trusted proxy says of it counts."""
+        peer = self.request.client.host if self.request.client else "unknown"
+        said = self.request.headers.get("x-forwarded-for")
+        if said and peer in self.settings.identity_trusted_proxies:
+            return said.rpartition(",")[2].strip()[:64]
+        return peer
+
+
+def _read(raw: bytes) -> Parameters:
+    try:
+        return parse_qsl(raw.decode("ascii"), errors="strict", max_num_fields=MOST_FIELDS)
+    except ValueError:
+        return UNREADABLE
+
+
+def _web(request: Request) -> Web:
+    return Web(request)
+
+
+At = Annotated[Web, Depends(_web)]
+
+
+def answered(answer: Answer) -> Response:
+    """The HTTP answer of the provider: a redirect where it says so, JSON otherwise."""
+    headers = {**answer.headers, "cache-control": "no-store"}
+    if "Location" in headers:
+        return RedirectResponse(headers.pop("Location"), answer.status, headers)
+    body: Any = dict(answer.body)
+    headers = {k: v for k, v in headers.items() if k.lower() != "content-type"}
+    return JSONResponse(body, answer.status, headers)

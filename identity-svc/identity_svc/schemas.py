@@ -1,0 +1,97 @@
+"""Requests and answers of identity-svc."""
+
+from datetime import datetime
+from typing import Annotated
+
+from pydantic import AfterValidator, Field, SecretStr
+
+from kit.routing import In, Out
+
+from . import identifiers
+
+
+def _new_password(secret: SecretStr) -> SecretStr:
+    identifiers.password(secret.get_secret_value())
+    return secret
+
+
+class Registration(In):
+    """A person registers. Nothing of it is proven yet: the account starts at level L0."""
+
+    name: Annotated[str, Field(max_length=100), AfterValidator(identifiers.name)]
+    id_number: Annotated[str, Field(max_length=40), AfterValidator(identifiers.id_number)]
+    phone: Annotated[str, Field(max_length=40), AfterValidator(identifiers.phone)]
+    password: Annotated[SecretStr, Field(max_length=128), AfterValidator(_new_password)]
+
+
+class Received(Out):
+    """The same answer whether the telephone number was new or had an account already."""
+
+    status: str = "received"
+    next: str = "/oauth2/login"
+
+
+class StaffView(Out):
+    number: str
+    roles: list[str]
+    dept: str
+    region: str
+
+
+class Me(Out):
+    """An account as its owner sees it: name, number and phone masked."""
+
+    id: str
+    kind: str
+    state: str
+    level: str
+    name: str
+    id_number: str | None
+    phone: str | None
+    staff: StaffView | None
+    created_at: datetime
+
+
+class Holder(Out):
+    """Unmasked, for a service that issues or delivers something to this account."""
+
+    id: str
+    kind: str
+    level: str
+    name: str
+    id_number: str | None
+
+
+class Read(Out):
+    """One reading of the caller's data by somebody else."""
+
+    id: str
+    reader: str
+    purpose: str
+    fields: list[str]
+    at: datetime
+
+
+class AccountState(Out):
+    id: str
+    state: str
+    version: int
+
+
+class Department(Out):
+    code: str
+    name: str
+    uscc: str
+    uscc_synthetic: bool
+    """True where the unified social credit code is made up."""
+
+
+class District(Out):
+    code: str
+    """Six digits of GB/T 2260."""
+    name: str
+
+
+class Places(Out):
+    departments: list[Department]
+    districts: list[District]

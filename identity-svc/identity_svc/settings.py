@@ -1,0 +1,49 @@
+"""What can be configured in identity-svc, beside what every service has."""
+
+import json
+from pathlib import Path
+
+from pydantic import Field, SecretStr, TypeAdapter
+
+from kit.settings import ServiceSettings
+
+SECRETS: TypeAdapter[dict[str, SecretStr]] = TypeAdapter(dict[str, SecretStr])
+SHORTEST_SECRET = 32
+
+
+class Settings(ServiceSettings):
+    service: str = "identity"
+    service_secrets_file: Path | None = None
+    """JSON {client_id: secret} of the clients `svc-*` (services) and `dept-*` (partners)."""
+    portal_redirect_uris: list[str] = []
+    """Redirect addresses of the portal beside `<issuer>/callback`; compared character by
+    character."""
+    identity_trusted_proxies: list[str] = ["127.0.0.1", "::1"]
+    """Peers whose last X-Forwarded-For entry is believed: the gateway."""
+    access_token_seconds: int = Field(600, ge=60, le=900)
+    code_seconds: int = Field(60, ge=1, le=60)
+    refresh_days: int = Field(30, ge=1, le=90)
+    refresh_grace_seconds: int = Field(10, ge=0, le=60)
+    """How long a used refresh token may come once more, when its answer was lost on the way."""
+    session_hours: int = Field(8, ge=1, le=24)
+    key_days: int = Field(30, ge=2)
+    """Age at which a signing key is replaced by the next one."""
+    tries_per_account: int = Field(10, ge=3)
+    tries_per_address: int = Field(50, ge=5)
+    registrations_per_address: int = Field(20, ge=1)
+    tries_minutes: int = Field(15, ge=1)
+    """The window in which tries are counted, and how long a lock-out lasts."""
+
+    def client_secrets(self) -> dict[str, str]:
+        """The secrets of the confidential clients. Raises SystemExit when one is too short."""
+        if self.service_secrets_file is None:
+            return {}
+        read = SECRETS.validate_python(json.loads(self.service_secrets_file.read_text()))
+        secrets = {name: value.get_secret_value() for name, value in read.items()}
+        for name, secret in secrets.items():
+            if len(secret) < SHORTEST_SECRET:
+                raise SystemExit(
+                    f"客户端 {name} 的密钥太短,至少 {SHORTEST_SECRET} 个字符。"
+                    f" / The secret of client {name} is shorter than {SHORTEST_SECRET} characters."
+                )
+        return secrets
