@@ -62,7 +62,7 @@ async def register(
     )
     if made is None:
         return False
-    registered = AccountRegistered(account_id=account_id, kind=kind)  # type: ignore[arg-type]
+    registered = AccountRegistered(account_id=account_id, kind=kind)
     emit(session, registered, subject=account_id, version=1)
     return True
 

@@ -41,7 +41,7 @@ async def setup(runtime: Runtime) -> AsyncIterator[None]:
 
 def create_app(settings: Settings | None = None) -> FastAPI:
     return create(
-        settings or Settings(),  # type: ignore[call-arg]
+        settings or Settings(),
         title="统一身份认证",
         routers=[oauth.router, login.router, accounts.router],
         jobs=jobs.jobs,

@@ -1,7 +1,7 @@
 """Tables of identity-svc: who somebody is, how they signed in, and what was issued for it."""
 
 from datetime import datetime
-from typing import Any
+from typing import Annotated, Any
 
 from sqlalchemy import CheckConstraint, ForeignKey, Index, LargeBinary, String, text
 from sqlalchemy.dialects.postgresql import ARRAY
@@ -14,12 +14,11 @@ ACCOUNT_TRANSITIONS: Transitions = {
     ("active", "suspend"): ("suspended", None),
     ("suspended", "restore"): ("active", None),
 }
-Texts = list[str]
+Texts = Annotated[list[str], mapped_column(ARRAY(String()))]
 
 
 class Base(ServiceBase):
     metadata = new_metadata()
-    type_annotation_map = {**ServiceBase.type_annotation_map, Texts: ARRAY(String())}
 
 
 class Account(Base):

@@ -122,7 +122,8 @@ class Provider(AuthorizationServer):  # type: ignore[misc]
         if user is None:
             who, scope = tokens.of_client(client), client.get_allowed_scope(scope)
         else:
-            assert self.here.family is not None and self.here.login is not None
+            assert self.here.family is not None
+            assert self.here.login is not None
             member = self.here.session.get(StaffMember, user.id)
             who = tokens.of_account(user, member, self.here.family, self.here.login.acr)
         seconds = self.here.settings.access_token_seconds

@@ -15,10 +15,10 @@ class Settings(ServiceSettings):
     service: str = "identity"
     service_secrets_file: Path | None = None
     """JSON {client_id: secret} of the clients `svc-*` (services) and `dept-*` (partners)."""
-    portal_redirect_uris: list[str] = []
+    portal_redirect_uris: tuple[str, ...] = ()
     """Redirect addresses of the portal beside `<issuer>/callback`; compared character by
     character."""
-    identity_trusted_proxies: list[str] = ["127.0.0.1", "::1"]
+    identity_trusted_proxies: tuple[str, ...] = ("127.0.0.1", "::1")
     """Peers whose last X-Forwarded-For entry is believed: the gateway."""
     access_token_seconds: int = Field(600, ge=60, le=900)
     code_seconds: int = Field(60, ge=1, le=60)

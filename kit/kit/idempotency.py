@@ -66,7 +66,8 @@ async def claim(
     client = caller.subject if caller else "anonymous"
     route = f"{request.method} {path}"
     digest = hashlib.sha256(request.url.path.encode() + b"\0" + await request.body())
-    fingerprint = digest.hexdigest()
+    # Keyed: a plain hash of a body with a password or a phone number could be guessed at leisure.
+    fingerprint = request.app.state.runtime.vault.index(digest.hexdigest())
     row = insert(IdempotencyKey).values(
         client=client, route=route, key=key, fingerprint=fingerprint
     )

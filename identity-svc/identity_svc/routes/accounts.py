@@ -2,12 +2,12 @@
 
 from typing import Annotated
 
-from fastapi import Query, Request, Response
+from fastapi import Query, Response
 
+from kit import routing
 from kit.auth import Anyone, Applicant, Operator, Public, ServiceCaller
 from kit.clock import now
 from kit.pages import Cursor, Limit, Page, clamp
-from kit import routing
 from kit.routing import IfMatch, Session, check_version, etag
 
 from .. import accounts, attempts, departments

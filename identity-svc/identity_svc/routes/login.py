@@ -119,9 +119,7 @@ async def sign_in(at: At, _: Public) -> Response:
     if missing:
         return await again(missing)
     try:
-        cookie = await logins.sign_in(
-            at.door, login=login, password=password, address=at.address()
-        )
+        cookie = await logins.sign_in(at.door, login=login, password=password, address=at.address())
     except (logins.WrongLogin, TooMany) as problem:
         status = 429 if isinstance(problem, TooMany) else 422
         response = await again([("login", t(problem.zh, problem.en))], status)
@@ -129,9 +127,9 @@ async def sign_in(at: At, _: Public) -> Response:
         return response
     if return_to and await _client(at, return_to) is None:
         return error_page(at, "invalid_request")
-    response = RedirectResponse(return_to or "/", 303, {"cache-control": "no-store"})
-    at.set_cookie(response, "beam_login", cookie)
-    return response
+    onward = RedirectResponse(return_to or "/", 303, {"cache-control": "no-store"})
+    at.set_cookie(onward, "beam_login", cookie)
+    return onward
 
 
 @router.get("/oauth2/logout")
@@ -212,5 +210,3 @@ async def _logout_target(at: Web, client_id: str, hint: str, uri: str, state: st
     if client is None or uri not in client.logout_uris:
         return ""
     return f"{uri}?{urlencode({'state': state})}" if state else uri
-
-

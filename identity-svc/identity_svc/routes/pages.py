@@ -41,12 +41,16 @@ def page(
     """A page under a content policy that lets nothing in but its own style. `form_targets` are
     the origins that a form may lead to, redirects included."""
     nonce = secrets.token_urlsafe(16)
-    html = _templates().get_template(template).render(
-        nonce=nonce,
-        english=english,
-        switch=switch,
-        t=lambda zh, en: en if english else zh,
-        **fields,
+    html = (
+        _templates()
+        .get_template(template)
+        .render(
+            nonce=nonce,
+            english=english,
+            switch=switch,
+            t=lambda zh, en: en if english else zh,
+            **fields,
+        )
     )
     policy = (
         f"default-src 'none'; style-src 'nonce-{nonce}'; form-action {form_targets}; "

@@ -2,7 +2,7 @@
 
 import hmac
 import secrets
-from typing import Annotated, Any
+from typing import Annotated
 from urllib.parse import parse_qsl
 
 from fastapi import Depends, Request, Response
@@ -69,9 +69,7 @@ class Web:
     def form_holds(self, sent: str) -> bool:
         """Whether a form came from a page that we gave to this very browser."""
         key = self.cookie("beam_form")
-        return key is not None and hmac.compare_digest(
-            self.form_token(key).encode(), sent.encode()
-        )
+        return key is not None and hmac.compare_digest(self.form_token(key).encode(), sent.encode())
 
     def address(self) -> str:
         """The address of who is calling; what a trusted proxy says of it counts."""
@@ -98,9 +96,9 @@ At = Annotated[Web, Depends(_web)]
 
 def answered(answer: Answer) -> Response:
     """The HTTP answer of the provider: a redirect where it says so, JSON otherwise."""
-    headers = {**answer.headers, "cache-control": "no-store"}
-    if "Location" in headers:
-        return RedirectResponse(headers.pop("Location"), answer.status, headers)
-    body: Any = dict(answer.body)
-    headers = {k: v for k, v in headers.items() if k.lower() != "content-type"}
-    return JSONResponse(body, answer.status, headers)
+    headers = {name.lower(): value for name, value in answer.headers.items()}
+    headers["cache-control"] = "no-store"
+    headers.pop("content-type", None)
+    if "location" in headers:
+        return RedirectResponse(headers.pop("location"), answer.status, headers)
+    return JSONResponse(dict(answer.body), answer.status, headers)

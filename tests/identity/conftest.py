@@ -1,0 +1,167 @@
+"""identity-svc with its demo data, and a browser that goes through its pages."""
+
+import base64
+import hashlib
+import json
+import re
+import secrets
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from html import unescape
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qsl, urlencode, urlsplit
+
+import httpx
+import pytest
+
+from identity_svc import seed
+from kit.testing import Ground, Running
+
+PASSWORD = seed.DEMO_PASSWORD
+CALLBACK = "http://127.0.0.1:9/callback"
+SECRETS = {
+    name: f"{name}-0123456789abcdef0123456789abcdef"
+    for name in ("svc-licence", "svc-case", "dept-SAMR", "dept-FIRE")
+}
+
+
+@dataclass
+class Start:
+    """An authorization request of demo-app and what it must not lose until the token request."""
+
+    verifier: str = field(default_factory=lambda: secrets.token_urlsafe(48))
+    changes: dict[str, str | None] = field(default_factory=dict)
+
+    @property
+    def challenge(self) -> str:
+        digest = hashlib.sha256(self.verifier.encode()).digest()
+        return base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
+
+    @property
+    def url(self) -> str:
+        fields = {
+            "response_type": "code",
+            "client_id": "demo-app",
+            "redirect_uri": CALLBACK,
+            "scope": "openid profile",
+            "state": "s-1",
+            "nonce": "n-1",
+            "code_challenge": self.challenge,
+            "code_challenge_method": "S256",
+            **self.changes,
+        }
+        sent = {name: value for name, value in fields.items() if value is not None}
+        return f"/oauth2/authorize?{urlencode(sent)}"
+
+
+class Browser:
+    """Follows redirects inside identity-svc, fills in its forms, stops at the client's address."""
+
+    def __init__(self, running: Running) -> None:
+        transport = httpx.ASGITransport(app=running.app, raise_app_exceptions=False)
+        self.http = httpx.AsyncClient(transport=transport, base_url="http://beam.test")
+        self.page = httpx.Response(200)
+
+    async def get(self, url: str) -> httpx.Response:
+        self.page = await self._follow(await self.http.get(url))
+        return self.page
+
+    async def submit(self, **fields: str) -> httpx.Response:
+        """Send the form of the present page with its hidden fields and these."""
+        hidden = {
+            name: unescape(value)
+            for name, value in re.findall(
+                r'<input type="hidden" name="(\w+)" value="([^"]*)"', self.page.text
+            )
+        }
+        action = re.search(r'<form method="post" action="([^"]+)"', self.page.text)
+        assert action, self.page.text
+        self.page = await self._follow(await self.http.post(action[1], data={**hidden, **fields}))
+        return self.page
+
+    async def _follow(self, answer: httpx.Response) -> httpx.Response:
+        while answer.is_redirect and answer.headers["location"].startswith("/oauth2/"):
+            answer = await self.http.get(answer.headers["location"])
+        return answer
+
+    async def sign_in(
+        self, start: Start, login: str = "13800000001", password: str = PASSWORD
+    ) -> dict[str, str]:
+        """The parameters with which the client is called back."""
+        await self.get(start.url)
+        await self.submit(login=login, password=password)
+        return called_back(self.page)
+
+
+def called_back(answer: httpx.Response) -> dict[str, str]:
+    location = answer.headers.get("location", "")
+    assert location.startswith(CALLBACK), f"{answer.status_code} {location} {answer.text[:500]}"
+    return dict(parse_qsl(urlsplit(location).query))
+
+
+@dataclass
+class House:
+    """The running service, seen from a client."""
+
+    running: Running
+
+    @property
+    def http(self) -> httpx.AsyncClient:
+        return self.running.client
+
+    def browser(self) -> Browser:
+        return Browser(self.running)
+
+    async def token(self, auth: Any = None, **fields: str) -> httpx.Response:
+        sent: dict[str, Any] = {"auth": auth} if auth else {}
+        return await self.http.post("/oauth2/token", data=fields, **sent)
+
+    async def exchange(self, start: Start, code: str, **changes: str) -> httpx.Response:
+        fields = {
+            "grant_type": "authorization_code",
+            "client_id": "demo-app",
+            "redirect_uri": CALLBACK,
+            "code": code,
+            "code_verifier": start.verifier,
+            **changes,
+        }
+        return await self.token(**{k: v for k, v in fields.items() if v})
+
+    async def refresh(self, token: str, **changes: str) -> httpx.Response:
+        fields = {"grant_type": "refresh_token", "client_id": "demo-app", "refresh_token": token}
+        return await self.token(**{**fields, **changes})
+
+    async def signed_in(self, login: str = "13800000001") -> dict[str, Any]:
+        """The token answer of a whole code flow."""
+        start = Start()
+        back = await self.browser().sign_in(start, login)
+        answer = await self.exchange(start, back["code"])
+        assert answer.status_code == 200, answer.text
+        found: dict[str, Any] = answer.json()
+        return found
+
+    async def service(self, client_id: str = "svc-licence") -> dict[str, str]:
+        answer = await self.token((client_id, SECRETS[client_id]), grant_type="client_credentials")
+        assert answer.status_code == 200, answer.text
+        return bearer(answer.json())
+
+
+def bearer(answer: dict[str, Any]) -> dict[str, str]:
+    return {"authorization": f"Bearer {answer['access_token']}"}
+
+
+@pytest.fixture(scope="session")
+def secrets_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    file = tmp_path_factory.mktemp("identity") / "secrets.json"
+    file.write_text(json.dumps(SECRETS))
+    return file
+
+
+@pytest.fixture(scope="module")
+async def house(ground: Ground, nats_url: str, secrets_file: Path) -> AsyncIterator[House]:
+    async with ground.service(
+        "identity_svc", nats=nats_url, service_secrets_file=secrets_file
+    ) as running:
+        await seed.seed(running.runtime)
+        yield House(running)
