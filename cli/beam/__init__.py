@@ -1,0 +1,3 @@
+"""The command line of One Beam: `beam run`, `doctor`, `migrate`, `stop`, `version`."""
+
+VERSION = "0.1.0"

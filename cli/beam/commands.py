@@ -1,0 +1,131 @@
+"""The commands. Each is a few lines here; what it does lives in a module of its own."""
+
+import asyncio
+import os
+import signal
+import sys
+import time
+from typing import Annotated
+
+import typer
+
+from . import VERSION
+from .place import Place
+from .programs import BY_NAME, PROGRAMS
+from .trouble import Trouble
+
+app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
+Language = Annotated[
+    str, typer.Option("--lang", help="zh 或 en", envvar="BEAM_LANG", show_default=True)
+]
+
+
+@app.callback()
+def beam() -> None:
+    """一网通办 · 一梁四柱 (One Beam)."""
+
+
+@app.command()
+def version() -> None:
+    """显示版本 / print the version."""
+    print(VERSION)
+
+
+@app.command()
+def run(
+    lang: Language = "zh",
+    only: Annotated[
+        list[str] | None, typer.Option(help="只启动这些程序 / start only these programs")
+    ] = None,
+    no_demo: Annotated[bool, typer.Option(help="不装入演示数据 / without demo data")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="显示全部日志")] = False,
+) -> None:
+    """启动全部:数据库、消息、各服务、沙箱 / start everything; Ctrl-C stops."""
+    from .screen import Screen
+    from .supervisor import Supervisor
+
+    with _told(lang):
+        place = Place.from_environment()
+        unknown = [name for name in only or () if name not in BY_NAME]
+        if unknown:
+            raise Trouble(
+                f"没有名为 {', '.join(unknown)} 的程序。可选:{', '.join(BY_NAME)}。",
+                f"No program is called {', '.join(unknown)}. There are: {', '.join(BY_NAME)}.",
+            )
+        place.open()
+        screen = Screen(place.logs, lang, verbose=verbose)
+        programs = [p for p in PROGRAMS if not only or p.name in only]
+
+        async def supervise() -> int:
+            supervisor = Supervisor(place, screen, programs=programs, demo_data=not no_demo)
+            loop = asyncio.get_running_loop()
+            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+                loop.add_signal_handler(number, supervisor.stop)
+            return await supervisor.run()
+
+        try:
+            code = asyncio.run(supervise())
+            screen.notice("已全部停止", "everything has stopped")
+        finally:
+            screen.close()
+            place.close()
+    raise typer.Exit(code)
+
+
+@app.command()
+def stop(lang: Language = "zh") -> None:
+    """停止正在运行的 beam / stop the beam that runs on this data folder."""
+    with _told(lang):
+        place = Place.from_environment()
+        pid = place.holder()
+        if pid is None:
+            print("没有正在运行的 beam / no beam is running here")
+            return
+        os.kill(pid, signal.SIGTERM)
+        while place.holder() == pid:
+            time.sleep(0.1)
+        print("已停止 / stopped")
+
+
+@app.command()
+def migrate(lang: Language = "zh") -> None:
+    """准备数据库并迁移到最新 / create databases and roles, migrate them, then end."""
+    from .migration import migrate_all
+    from .screen import Screen
+
+    with _told(lang):
+        place = Place.from_environment()
+        place.open()
+        screen = Screen(place.logs, lang)
+        try:
+            asyncio.run(migrate_all(place, screen))
+        finally:
+            screen.close()
+            place.close()
+
+
+@app.command()
+def doctor(lang: Language = "zh") -> None:
+    """检查本机是否满足运行条件 / check whether this machine can run it."""
+    from .doctor import examine
+
+    with _told(lang):
+        raise typer.Exit(examine(Place.from_environment(), lang))
+
+
+class _told:  # noqa: N801  reads as the phrase it is
+    """Shows a Trouble as its sentence, and ends with exit code 2."""
+
+    def __init__(self, lang: str) -> None:
+        self._lang = lang
+
+    def __enter__(self) -> None:
+        if self._lang not in ("zh", "en"):
+            self._lang = "zh"
+
+    def __exit__(self, kind: object, problem: BaseException | None, trace: object) -> None:
+        if isinstance(problem, Trouble):
+            from .screen import failure
+
+            failure(problem.zh, problem.en, self._lang)
+            sys.exit(2)

@@ -1,0 +1,125 @@
+"""The one place that computes what each program is told: its environment variables."""
+
+import os
+from collections.abc import Mapping
+
+from kit.broker_config import DepartmentUser, ServiceUser, accounts_config, department_durable
+
+from .place import Place
+from .programs import GATEWAY, PROGRAMS, SERVICES, Program
+from .provision import Database
+from .secret_store import SecretStore
+
+# What the supervisor reads for itself; no program needs it, some of it is an administrator's.
+_SUPERVISORS_OWN = ("BEAM_POSTGRES_URL", "BEAM_DATA", "BEAM_PORT_BASE", "BEAM_PROCS")
+
+
+class Environment:
+    """Computes `of(program)`; what the user set as `BEAM_…` and is not computed passes through."""
+
+    def __init__(
+        self,
+        place: Place,
+        secrets: SecretStore,
+        databases: Mapping[str, Database],
+        nats_url: str,
+        base: Mapping[str, str] = os.environ,
+    ) -> None:
+        self._place, self._secrets, self._databases = place, secrets, databases
+        self._nats_url = nats_url
+        self._base = {k: v for k, v in base.items() if k not in _SUPERVISORS_OWN}
+
+    def of(self, program: Program) -> dict[str, str]:
+        place = self._place
+        identity = place.url(next(p for p in SERVICES if p.name == "identity"))
+        env = self._base | {
+            "BEAM_ENVIRONMENT": self._base.get("BEAM_ENVIRONMENT", "development"),
+            "BEAM_ISSUER": self._base.get("BEAM_ISSUER", place.url(GATEWAY)),
+            "BEAM_JWKS_URL": f"{identity}/.well-known/jwks.json",
+            "BEAM_TOKEN_URL": f"{identity}/oauth2/token",
+            "BEAM_KEYS": str(place.keys),
+        }
+        env |= {f"BEAM_{p.name.upper()}_URL": place.url(p) for p in PROGRAMS}
+        match program.kind:
+            case "service":
+                env |= self._service(program)
+            case "gateway":
+                env |= {
+                    "BEAM_GATEWAY_PORT": str(place.port(program)),
+                    "BEAM_NATS_URL": self._nats_url,
+                    "BEAM_NATS_USER": program.name,
+                    "BEAM_NATS_PASSWORD": self._secrets.of("nats", program.name),
+                    "BEAM_SERVICE_SECRET": self._secrets.of("client", program.name),
+                }
+            case "sandbox":
+                env |= {
+                    "BEAM_SANDBOX_PORT": str(place.port(program)),
+                    "BEAM_SANDBOX_BASE_URL": place.url(program),
+                    "BEAM_SANDBOX_DATA": str(place.data / "sandbox"),
+                    "BEAM_SANDBOX_KEYS": str(place.keys),
+                    "BEAM_SANDBOX_SF_PUSH_URL": f"{place.url(GATEWAY)}/callbacks/sf",
+                }
+        return env
+
+    def _service(self, program: Program) -> dict[str, str]:
+        name, secrets = program.name, self._secrets
+        env = {
+            "BEAM_HOST": "127.0.0.1",
+            "BEAM_PORT": str(self._place.port(program)),
+            "BEAM_DATABASE_URL": self._databases[name].runtime_url,
+            "BEAM_NATS_URL": self._nats_url,
+            "BEAM_NATS_USER": name,
+            "BEAM_NATS_PASSWORD": secrets.of("nats", name),
+            "BEAM_SERVICE_SECRET": secrets.of("client", name),
+            "BEAM_VAULT_KEY_FILE": str(secrets.vault_file(name)),
+        }
+        if name == "identity":
+            env["BEAM_CLIENT_SECRETS_FILE"] = str(secrets.clients_file())
+        return env
+
+
+def broker_accounts(secrets: SecretStore, durables: Mapping[str, list[str]]) -> str:
+    """The accounts part of nats.conf. `durables`: each service's own consumers."""
+    users = [
+        ServiceUser(
+            name=program.name,
+            password=secrets.of("nats", program.name),
+            durables=tuple(durables.get(program.name, ())),
+            manages=tuple(department_durable(code) for code in secrets.departments)
+            if program.name == "exchange"
+            else (),
+        )
+        for program in SERVICES
+    ]
+    users.append(
+        ServiceUser(
+            name=GATEWAY.name,
+            password=secrets.of("nats", GATEWAY.name),
+            publishes=False,
+            listens=("evt.catalog.>",),
+        )
+    )
+    departments = [
+        DepartmentUser(code, secrets.of("department", code)) for code in secrets.departments
+    ]
+    return accounts_config(users, departments)
+
+
+def partners(secrets: SecretStore, nats_url: str) -> list[dict[str, str]]:
+    """How each department's own system reaches its consumer, for run.json."""
+    return [
+        {
+            "dept": user.code,
+            "nats_url": nats_url,
+            "user": user.user,
+            "password": user.password,
+            "durable": user.durable,
+            "stream": "EVENTS",
+            "inbox_prefix": user.inbox_prefix,
+        }
+        for user in (
+            DepartmentUser(code, secrets.of("department", code)) for code in secrets.departments
+        )
+    ]
+
+

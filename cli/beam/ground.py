@@ -1,0 +1,114 @@
+"""What the programs stand on: PostgreSQL and NATS, embedded or given from outside."""
+
+import asyncio
+import os
+import socket
+from collections.abc import Callable
+from urllib.parse import urlsplit
+
+from kit.embedded import EmbeddedError, NatsServer, PostgresServer
+
+from .place import Place
+from .trouble import Trouble
+
+
+class Ground:
+    """Starts both, watches both, starts again what died, stops both."""
+
+    def __init__(self, place: Place, tell: Callable[[str, str], None]) -> None:
+        """`tell(zh, en)` prints a line for the operator."""
+        self._place, self._tell = place, tell
+        self.outside_postgres = os.environ.get("BEAM_POSTGRES_URL", "")
+        self.outside_nats = os.environ.get("BEAM_NATS_URL", "")
+        self.postgres: PostgresServer | None = None
+        self.nats: NatsServer | None = None
+        self._starts: list[asyncio.Future[str]] = []
+        self.changed: Callable[[], None] = lambda: None
+
+    @property
+    def admin_url(self) -> str:
+        """postgresql://… of the administrator."""
+        return self.postgres.dsn() if self.postgres else self.outside_postgres
+
+    @property
+    def nats_url(self) -> str:
+        return self.nats.url if self.nats else self.outside_nats
+
+    @property
+    def monitor_url(self) -> str | None:
+        return self.nats.monitor_url if self.nats else None
+
+    async def start_postgres(self) -> None:
+        if self.outside_postgres:
+            return
+        self.postgres = PostgresServer(self._place.data / "postgres", self._place.postgres_port)
+        await self._start(self.postgres)
+
+    async def start_nats(self, accounts: str) -> None:
+        if self.outside_nats:
+            # Somebody else runs the broker: this is what has to be in its configuration.
+            file = self._place.data / "nats-accounts.conf"
+            file.touch(0o600)
+            file.write_text(accounts)
+            await self._reach(self.outside_nats)
+            return
+        self.nats = NatsServer(
+            self._place.data / "nats",
+            accounts,
+            self._place.nats_port,
+            self._place.nats_monitor_port,
+        )
+        await self._start(self.nats)
+
+    async def _reach(self, url: str) -> None:
+        parts = urlsplit(url)
+        address = (parts.hostname or "127.0.0.1", parts.port or 4222)
+        try:
+            _, writer = await asyncio.wait_for(asyncio.open_connection(*address), 5)
+        except (OSError, TimeoutError, socket.gaierror):
+            raise Trouble(
+                f"无法连接 BEAM_NATS_URL 指定的 NATS({address[0]}:{address[1]})。请检查地址,"
+                "或去掉该设置以使用内置 NATS。",
+                f"Cannot reach the NATS of BEAM_NATS_URL ({address[0]}:{address[1]}). Check the "
+                "address, or drop the setting to use the embedded NATS.",
+            ) from None
+        writer.close()
+
+    async def watch(self) -> None:
+        """Until cancelled: start again what has died, with pauses that grow while it fails."""
+        pause = {"PostgreSQL": 0.1, "NATS": 0.1}
+        while True:
+            await asyncio.sleep(0.15)
+            servers: dict[str, PostgresServer | NatsServer | None] = {
+                "PostgreSQL": self.postgres,
+                "NATS": self.nats,
+            }
+            for name, server in servers.items():
+                if server is None or server.poll() is None:
+                    continue
+                self._tell(f"{name} 已停止,正在重新启动", f"{name} has died, starting it again")
+                try:
+                    await self._start(server)
+                except Trouble as problem:
+                    self._tell(problem.zh, problem.en)
+                    await asyncio.sleep(pause[name])
+                    pause[name] = min(pause[name] * 2, 5)
+                    continue
+                pause[name] = 0.1
+                self._tell(f"{name} 已恢复", f"{name} is back")
+                self.changed()
+
+    async def _start(self, server: PostgresServer | NatsServer) -> None:
+        # A thread cannot be cancelled: `stop` waits for it, lest a server come up after it.
+        start = asyncio.ensure_future(asyncio.to_thread(server.start))
+        self._starts.append(start)
+        try:
+            await asyncio.shield(start)
+        except EmbeddedError as problem:
+            raise Trouble(problem.zh, problem.en) from None
+
+    async def stop(self) -> None:
+        """Stop both: sessions are cut, everything is written."""
+        await asyncio.gather(*self._starts, return_exceptions=True)
+        running = [server for server in (self.nats, self.postgres) if server is not None]
+        await asyncio.gather(*(asyncio.to_thread(server.stop) for server in running))

@@ -1,0 +1,64 @@
+"""The random secrets of one deployment, made at its first start, in files only we can read."""
+
+import json
+import secrets
+from pathlib import Path
+from typing import Any
+
+from .place import write_whole
+from .programs import PROGRAMS, SERVICES
+
+DEMO_DEPARTMENTS = ("SAMR", "FIRE")
+
+
+class SecretStore:
+    """`secrets.json`: passwords per program; `vault/<service>.json`: keys of field encryption."""
+
+    def __init__(self, data: Path) -> None:
+        self._data = data
+        file = data / "secrets.json"
+        known: dict[str, Any] = json.loads(file.read_text()) if file.exists() else {}
+        before = json.dumps(known)
+        for part, names in (
+            ("owner", [p.name for p in SERVICES]),
+            ("database", [p.name for p in SERVICES]),
+            ("nats", [p.name for p in PROGRAMS if p.kind != "sandbox"]),
+            ("client", [p.name for p in PROGRAMS if p.kind != "sandbox"]),
+            ("department", DEMO_DEPARTMENTS),
+        ):
+            entries = known.setdefault(part, {})
+            for name in names:
+                entries.setdefault(name, secrets.token_urlsafe(24))
+        if json.dumps(known) != before:
+            write_whole(file, known)
+        self._known = known
+
+    def of(self, part: str, name: str) -> str:
+        """`part` is owner | database | nats | client | department."""
+        return str(self._known[part][name])
+
+    @property
+    def departments(self) -> list[str]:
+        return list(self._known["department"])
+
+    def add_department(self, code: str) -> None:
+        self._known["department"].setdefault(code, secrets.token_urlsafe(24))
+        write_whole(self._data / "secrets.json", self._known)
+
+    def clients_file(self) -> Path:
+        """JSON `{"svc-case": secret, …}`, for identity-svc alone."""
+        file = self._data / "clients.json"
+        wanted = {f"svc-{name}": secret for name, secret in self._known["client"].items()}
+        if not file.exists() or json.loads(file.read_text()) != wanted:
+            write_whole(file, wanted)
+        return file
+
+    def vault_file(self, service: str) -> Path:
+        """Each service has keys of its own: one that leaks opens nobody else's rows."""
+        file = self._data / "vault" / f"{service}.json"
+        if not file.exists():
+            from kit.secrets import Vault
+
+            file.parent.mkdir(mode=0o700, exist_ok=True)
+            write_whole(file, Vault.new_document())
+        return file

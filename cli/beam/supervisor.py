@@ -1,0 +1,354 @@
+"""`beam run`: everything in order, watched, started again when it dies, stopped without a rest."""
+
+import asyncio
+import ctypes
+import os
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import urlsplit
+
+import asyncpg
+
+from . import VERSION, health
+from .environment import Environment, broker_accounts, partners
+from .ground import Ground
+from .nursery import Child, Nursery
+from .place import Place, write_whole
+from .programs import GATEWAY, PROGRAMS, SANDBOX, SERVICES, Program
+from .provision import Database, for_asyncpg, provision
+from .screen import Screen
+from .secret_store import SecretStore
+from .state import State
+from .trouble import Trouble
+
+ATTEMPTS_AT_START = 3
+"""A program that dies this often before it was ready once ends the start."""
+STOP_SECONDS = 15.0
+
+
+@dataclass
+class Host:
+    """One process that runs one program, or all of them (`BEAM_PROCS=1`)."""
+
+    name: str
+    programs: list[Program]
+    child: Child | None = None
+    was_ready: bool = False
+    deaths: int = 0
+    ready: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+class Supervisor:
+    """One run. `run()` returns the exit code; `stop` asks it to end."""
+
+    def __init__(
+        self,
+        place: Place,
+        screen: Screen,
+        *,
+        programs: Sequence[Program] = PROGRAMS,
+        demo_data: bool = True,
+    ) -> None:
+        self._place, self._screen, self._demo_data = place, screen, demo_data
+        self._programs = programs
+        self._stop = asyncio.Event()
+        self._stopping = False
+        self._began = time.monotonic()
+        self._ground = Ground(place, screen.notice)
+        self._ground.changed = self._write_run_file
+        self._nursery = Nursery(place.logs / "zygote.log")
+        self._secrets: SecretStore
+        self._state: State
+        self._environment: Environment
+        self._databases: dict[str, Database] = {}
+        self._inventory: dict[str, Any] = {}
+        self._hosts: list[Host] = []
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._zygote_back = asyncio.Event()
+        self._failed: BaseException | None = None
+        self._seconds = 0.0
+
+    def stop(self) -> None:
+        self._stop.set()
+
+    async def run(self) -> int:
+        """Start, serve until `stop`, end. Raises Trouble after everything was ended."""
+        _adopt_orphans()
+        starting = asyncio.create_task(self._start())
+        stopped = asyncio.create_task(self._stop.wait())
+        try:
+            await asyncio.wait([starting, stopped], return_when=asyncio.FIRST_COMPLETED)
+            if starting.done():
+                await starting
+                await stopped
+            return 0
+        finally:
+            self._stopping = True
+            for task in (starting, stopped, *self._tasks):
+                task.cancel()
+            await asyncio.gather(starting, stopped, *self._tasks, return_exceptions=True)
+            await self._end()
+
+    async def _start(self) -> None:
+        place, say = self._place, self._screen.notice
+        place.check_ports(
+            self._programs,
+            postgres=not self._ground.outside_postgres,
+            nats=not self._ground.outside_nats,
+        )
+        self._secrets, self._state = SecretStore(place.data), State(place.data)
+        say("正在启动 PostgreSQL,同时载入程序", "starting PostgreSQL while the programs load")
+        database = asyncio.create_task(self._start_database())
+        try:
+            await self._start_zygote()
+            self._inventory = await self._nursery.ask({"op": "inventory"})
+        except ConnectionError:
+            await asyncio.gather(database, return_exceptions=True)
+            log = (place.logs / "zygote.log").read_text().splitlines()
+            raise Trouble(
+                "程序载入失败:\n" + "\n".join(log[-12:]),
+                "the programs cannot be imported, see above",
+            ) from None
+        self._refuse_missing()
+        broker = asyncio.create_task(
+            self._ground.start_nats(broker_accounts(self._secrets, self._inventory["durables"]))
+        )
+        keys = asyncio.create_task(self._provision_keys())
+        # All three come to their end before the first trouble is told: nothing starts after it.
+        for result in await asyncio.gather(database, broker, keys, return_exceptions=True):
+            if isinstance(result, BaseException):
+                raise result
+        say("数据库与 NATS 就绪", "PostgreSQL and NATS are up")
+        self._environment = Environment(
+            place, self._secrets, self._databases, self._ground.nats_url
+        )
+        self._watch(self._ground.watch())
+        self._hosts = self._plan()
+        await asyncio.gather(*(self._bring_up(host) for host in self._hosts))
+        self._seconds = time.monotonic() - self._began
+        self._write_run_file()
+        self._screen.table(self._run_document())
+        say(f"全部就绪,用时 {self._seconds:.1f} 秒", f"all ready after {self._seconds:.1f} s")
+
+    async def _start_database(self) -> None:
+        await self._ground.start_postgres()
+        passwords = {
+            p.name: (self._secrets.of("owner", p.name), self._secrets.of("database", p.name))
+            for p in SERVICES
+        }
+        try:
+            self._databases = await provision(self._ground.admin_url, passwords)
+        except (OSError, asyncpg.PostgresError, RuntimeError) as exc:
+            raise Trouble(
+                f"无法准备数据库({type(exc).__name__}: {exc})。请检查 BEAM_POSTGRES_URL 的地址与"
+                "权限(需要 CREATEDB 与 CREATEROLE)。",
+                f"Cannot prepare the databases ({type(exc).__name__}: {exc}). Check address and "
+                "rights of BEAM_POSTGRES_URL (it needs CREATEDB and CREATEROLE).",
+            ) from None
+
+    async def _start_zygote(self) -> None:
+        await self._nursery.start()
+        self._zygote_back.set()
+        self._watch(self._watch_zygote())
+
+    async def _watch_zygote(self) -> None:
+        while True:
+            await self._nursery.wait()
+            self._zygote_back.clear()
+            if not self._hosts:
+                return  # it died while loading: the start sees that for itself
+            self._screen.notice(
+                "派生进程(zygote)已停止,正在重新启动;各程序继续运行",
+                "the zygote has died, starting it again; the programs go on",
+            )
+            await asyncio.sleep(0.2)
+            await self._nursery.start()
+            self._zygote_back.set()
+            self._write_run_file()
+
+    def _refuse_missing(self) -> None:
+        wanted = {program.name for program in self._programs}
+        missing = [name for name in self._inventory["missing"] if name in wanted]
+        if missing:
+            raise Trouble(
+                f"缺少程序:{', '.join(missing)}。请重新执行 make install。",
+                f"Programs are missing: {', '.join(missing)}. Run make install again.",
+            )
+
+    async def _provision_keys(self) -> None:
+        if "sandbox" in self._inventory["missing"]:
+            return
+        await self._task("keys", "beam.tasks:provision_keys", [str(self._place.keys)])
+
+    async def _task(self, name: str, function: str, arguments: list[str]) -> None:
+        message = {"task": function, "arguments": arguments, "env": dict(os.environ)}
+        child = await self._nursery.fork(name, message, self._screen.line)
+        await child.ended.wait()
+        told = child.told[-1] if child.told else {"error": "it ended without an answer"}
+        if "error" in told:
+            raise Trouble(
+                f"{name} 失败:{told['error']}。详情见 {self._place.logs / name}.log",
+                f"{name} failed: {told['error']}. See {self._place.logs / name}.log",
+            )
+
+    def _plan(self) -> list[Host]:
+        if os.environ.get("BEAM_PROCS") == "1":
+            return [Host("all", list(self._programs))]
+        return [Host(program.name, [program]) for program in self._programs]
+
+    async def _bring_up(self, host: Host) -> None:
+        """Migrate what the host needs, start it, wait until it is ready."""
+        mine = [p for p in host.programs if p.kind == "service"]
+        await asyncio.gather(*(self._migrate(program) for program in mine))
+        self._watch(self._keep_alive(host))
+        await host.ready.wait()
+
+    async def _migrate(self, program: Program) -> None:
+        database = self._databases[program.name]
+        if await self._state.is_migrated(
+            program.package, for_asyncpg(database.runtime_url), self._inventory["heads"]
+        ):
+            return
+        role = urlsplit(database.runtime_url).username or ""
+        arguments = [program.package, database.owner_url, role]
+        await self._task(f"migrate-{program.name}", "beam.tasks:migrate", arguments)
+
+    async def _keep_alive(self, host: Host) -> None:
+        """Run the host for ever: start, wait for its end, pause, start again."""
+        pause = 0.1
+        while True:
+            await self._zygote_back.wait()
+            began = time.monotonic()
+            try:
+                host.child = await self._nursery.fork(
+                    host.name, {"programs": self._orders(host)}, self._screen.line
+                )
+            except ConnectionError:
+                await asyncio.sleep(0.1)
+                continue
+            self._write_run_file()
+            readiness = asyncio.create_task(self._wait_ready(host))
+            await host.child.ended.wait()
+            readiness.cancel()
+            code = await self._nursery.exit_code(host.child)
+            host.child.collect()
+            host.deaths += 1
+            if not host.was_ready and host.deaths >= ATTEMPTS_AT_START:
+                self._fail(host)
+                return
+            # Who ran well for a while starts again at once; who cannot start is given pauses.
+            pause = 0.1 if time.monotonic() - began > 20 else min(pause * 2, 10)
+            self._screen.notice(
+                f"{host.name} 已停止({_how(code)}),{pause:.1f} 秒后重新启动",
+                f"{host.name} has ended ({_how(code)}), starting again in {pause:.1f} s",
+            )
+            await asyncio.sleep(pause)
+
+    def _orders(self, host: Host) -> dict[str, Any]:
+        return {
+            program.name: {
+                "env": self._environment.of(program),
+                "host": "127.0.0.1",
+                "port": self._place.port(program),
+                "seed": self._wants_seed(program),
+            }
+            for program in host.programs
+        }
+
+    def _wants_seed(self, program: Program) -> bool:
+        return (
+            self._demo_data
+            and program.name in self._inventory["seeds"]
+            and not self._state.is_seeded(program.name)
+        )
+
+    async def _wait_ready(self, host: Host) -> None:
+        child = host.child
+        assert child is not None
+        for program in host.programs:
+            await health.until_ready(self._place.port(program))
+        for program in host.programs:
+            while self._wants_seed(program):
+                if {"seeded": program.name} in child.told:
+                    self._state.mark_seeded(program.name)
+                await asyncio.sleep(0.02)
+        again = host.was_ready
+        host.was_ready = True
+        host.ready.set()
+        if again:
+            self._screen.notice(f"{host.name} 已恢复", f"{host.name} is back")
+
+    def _fail(self, host: Host) -> None:
+        self._failed = Trouble(
+            f"{host.name} 无法启动:\n{self._screen.tail(host.name)}",
+            f"{host.name} does not start, its last lines are above "
+            f"({self._place.logs / host.name}.log)",
+        )
+        self._stop.set()
+
+    def _watch(self, work: Any) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._done)
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (problem := task.exception()) is not None:
+            self._failed = problem
+            self._stop.set()
+
+    def _run_document(self) -> dict[str, Any]:
+        place = self._place
+        pids = {host.name: host.child.pid for host in self._hosts if host.child}
+        pids |= {"supervisor": os.getpid(), "zygote": self._nursery.pid}
+        for name, server in (("postgres", self._ground.postgres), ("nats", self._ground.nats)):
+            if server is not None:
+                pids[name] = server.pid
+        admin = urlsplit(self._ground.admin_url)
+        return {
+            "version": VERSION,
+            "gateway": place.url(GATEWAY),
+            "services": {p.name: place.url(p) for p in self._programs if p.kind == "service"},
+            "sandbox": place.url(SANDBOX) if SANDBOX in self._programs else None,
+            "nats": {"url": self._ground.nats_url, "monitor": self._ground.monitor_url},
+            "postgres": {
+                name: for_asyncpg(database.runtime_url)
+                for name, database in self._databases.items()
+            },
+            "postgres_address": f"{admin.hostname}:{admin.port or 5432}",
+            "pids": pids,
+            "accounts": self._state.accounts if self._demo_data else [],
+            "partners": partners(self._secrets, self._ground.nats_url),
+            "started_in_seconds": round(self._seconds, 2),
+        }
+
+    def _write_run_file(self) -> None:
+        if self._seconds and not self._stopping:
+            write_whole(self._place.run_file, self._run_document())
+
+    async def _end(self) -> None:
+        """Programs first, while what they stand on still works; then NATS and PostgreSQL."""
+        self._place.run_file.unlink(missing_ok=True)
+        children = [host.child for host in self._hosts if host.child is not None]
+        await asyncio.gather(*(child.stop(STOP_SECONDS) for child in children))
+        await self._nursery.stop()
+        await self._ground.stop()
+        if self._failed is not None:
+            raise self._failed
+
+
+def _how(code: int | None) -> str:
+    if code is None:
+        return "?"
+    return signal.Signals(-code).name if code < 0 else f"exit {code}"
+
+
+def _adopt_orphans() -> None:
+    """On Linux children of a zygote that died become ours, and none stays behind as a zombie."""
+    if sys.platform == "linux":
+        pr_set_child_subreaper = 36
+        ctypes.CDLL(None).prctl(pr_set_child_subreaper, 1, 0, 0, 0)
