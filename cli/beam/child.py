@@ -77,7 +77,8 @@ async def _host(programs: dict[str, dict[str, Any]], supervisor: socket.socket) 
     tasks = [asyncio.create_task(server.serve()) for server in servers]
     try:
         for task, server in zip(tasks, servers, strict=True):
-            while not server.started and not task.done() and not stop.is_set():
+            # uvicorn has no event to wait for
+            while not server.started and not task.done() and not stop.is_set():  # noqa: ASYNC110
                 await asyncio.sleep(0.005)
         for name, server in zip(programs, servers, strict=True):
             if programs[name].get("seed") and server.started and not stop.is_set():

@@ -113,7 +113,7 @@ def doctor(lang: Language = "zh") -> None:
         raise typer.Exit(examine(Place.from_environment(), lang))
 
 
-class _told:  # noqa: N801  reads as the phrase it is
+class _told:
     """Shows a Trouble as its sentence, and ends with exit code 2."""
 
     def __init__(self, lang: str) -> None:

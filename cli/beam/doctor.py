@@ -103,5 +103,7 @@ def _machine(place: Place) -> Iterator[Finding]:
         lines = dict(line.split(":", 1) for line in info.read_text().splitlines())
         memory = int(lines["MemTotal"].split()[0]) // 1024
         yield Finding(
-            memory >= 1500, f"内存 {memory} MiB,至少需要 1500", f"{memory} MiB of memory, 1500 needed"
+            memory >= 1500,
+            f"内存 {memory} MiB,至少需要 1500",
+            f"{memory} MiB of memory, 1500 needed",
         )

@@ -121,5 +121,3 @@ def partners(secrets: SecretStore, nats_url: str) -> list[dict[str, str]]:
             DepartmentUser(code, secrets.of("department", code)) for code in secrets.departments
         )
     ]
-
-

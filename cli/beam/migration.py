@@ -17,10 +17,7 @@ async def migrate_all(place: Place, screen: Screen) -> None:
     ground, secrets = Ground(place, screen.notice), SecretStore(place.data)
     try:
         await ground.start_postgres()
-        databases = await provision(
-            ground.admin_url,
-            {p.name: (secrets.of("owner", p.name), secrets.of("database", p.name)) for p in SERVICES},
-        )
+        databases = await provision(ground.admin_url, secrets.database_passwords())
         for program in SERVICES:
             database = databases[program.name]
             await asyncio.to_thread(

@@ -66,7 +66,7 @@ class Child:
                 return
 
     def collect(self) -> None:
-        """After its end: if its zygote died before, we have inherited it, and it is ours to bury."""
+        """After its end: if its zygote died before it, we have inherited it and bury it."""
         with contextlib.suppress(ChildProcessError):
             os.waitpid(self.pid, os.WNOHANG)
 
@@ -98,7 +98,7 @@ class Nursery:
     async def start(self) -> None:
         """Start the zygote; it answers once its imports are done."""
         ours, theirs = socket.socketpair()
-        with open(self._log, "ab") as out:
+        with open(self._log, "ab") as out:  # noqa: ASYNC230  once, at the start
             self._process = await asyncio.create_subprocess_exec(
                 sys.executable,
                 "-m",

@@ -192,5 +192,3 @@ def _open_files() -> Iterator[Path]:
     for process in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
             yield from (process / "fd").iterdir()
-
-

@@ -25,9 +25,7 @@ def _url(admin_url: str, user: str, password: str, database: str) -> str:
     parts = urlsplit(admin_url)
     host = f"{parts.hostname or '127.0.0.1'}:{parts.port or 5432}"
     query = f"?{parts.query}" if parts.query else ""
-    return (
-        f"postgresql+asyncpg://{quote(user)}:{quote(password, safe='')}@{host}/{database}{query}"
-    )
+    return f"postgresql+asyncpg://{quote(user)}:{quote(password, safe='')}@{host}/{database}{query}"
 
 
 def database_of(
@@ -54,9 +52,7 @@ def for_asyncpg(url: str) -> str:
     return url.replace("postgresql+asyncpg://", "postgresql://", 1)
 
 
-async def provision(
-    admin_url: str, services: Mapping[str, tuple[str, str]]
-) -> dict[str, Database]:
+async def provision(admin_url: str, services: Mapping[str, tuple[str, str]]) -> dict[str, Database]:
     """Create what is missing for each service (name → owner's and runtime role's password).
 
     `admin_url` is postgresql://… of a role that may create roles and databases. Also refuses a
@@ -67,10 +63,10 @@ async def provision(
         await _check_durable(conn)
         roles = {r["rolname"] for r in await conn.fetch("select rolname from pg_roles")}
         existing = {r["datname"] for r in await conn.fetch("select datname from pg_database")}
-        for database in ("postgres", "template1"):
-            if database in existing and not await _is_closed(conn, database):
-                await conn.execute(f"revoke connect on database {_name(database)} from public")
-        result = {}
+        for open_to_all in ("postgres", "template1"):
+            if open_to_all in existing and not await _is_closed(conn, open_to_all):
+                await conn.execute(f"revoke connect on database {_name(open_to_all)} from public")
+        result: dict[str, Database] = {}
         for service, (owner_password, runtime_password) in services.items():
             owner, runtime = f"{service}_owner", f"{service}_svc"
             for role, password in ((owner, owner_password), (runtime, runtime_password)):
@@ -88,9 +84,7 @@ async def provision(
                     f"create database {_name(database.name)} owner {_name(owner)} "
                     "template template0"
                 )
-                await conn.execute(
-                    f"revoke all on database {_name(database.name)} from public"
-                )
+                await conn.execute(f"revoke all on database {_name(database.name)} from public")
                 await conn.execute(
                     f"grant connect on database {_name(database.name)} to {_name(runtime)}"
                 )

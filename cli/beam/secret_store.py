@@ -37,6 +37,10 @@ class SecretStore:
         """`part` is owner | database | nats | client | department."""
         return str(self._known[part][name])
 
+    def database_passwords(self) -> dict[str, tuple[str, str]]:
+        """Service → the passwords of its database's owner and of its runtime role."""
+        return {p.name: (self.of("owner", p.name), self.of("database", p.name)) for p in SERVICES}
+
     @property
     def departments(self) -> list[str]:
         return list(self._known["department"])

@@ -18,7 +18,7 @@ from .environment import Environment, broker_accounts, partners
 from .ground import Ground
 from .nursery import Child, Nursery
 from .place import Place, write_whole
-from .programs import GATEWAY, PROGRAMS, SANDBOX, SERVICES, Program
+from .programs import GATEWAY, PROGRAMS, SANDBOX, Program
 from .provision import Database, for_asyncpg, provision
 from .screen import Screen
 from .secret_store import SecretStore
@@ -136,12 +136,10 @@ class Supervisor:
 
     async def _start_database(self) -> None:
         await self._ground.start_postgres()
-        passwords = {
-            p.name: (self._secrets.of("owner", p.name), self._secrets.of("database", p.name))
-            for p in SERVICES
-        }
         try:
-            self._databases = await provision(self._ground.admin_url, passwords)
+            self._databases = await provision(
+                self._ground.admin_url, self._secrets.database_passwords()
+            )
         except (OSError, asyncpg.PostgresError, RuntimeError) as exc:
             raise Trouble(
                 f"无法准备数据库({type(exc).__name__}: {exc})。请检查 BEAM_POSTGRES_URL 的地址与"
@@ -208,6 +206,8 @@ class Supervisor:
         await host.ready.wait()
 
     async def _migrate(self, program: Program) -> None:
+        if program.package not in self._inventory["heads"]:
+            return  # it has no tables
         database = self._databases[program.name]
         if await self._state.is_migrated(
             program.package, for_asyncpg(database.runtime_url), self._inventory["heads"]

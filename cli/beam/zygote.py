@@ -20,6 +20,19 @@ from typing import Any
 from . import child, wire
 from .programs import PROGRAMS, SERVICES
 
+# What the programs would import only when they first need it.
+_EVERYONES = (
+    "uvloop",
+    "uvicorn.lifespan.on",
+    "uvicorn.protocols.http.httptools_impl",
+    "asyncpg",
+    "sqlalchemy.ext.asyncio",
+    "sqlalchemy.dialects.postgresql.asyncpg",
+    "alembic.command",
+    "kit.app",
+    "kit.migrate",
+)
+
 
 class Zygote:
     """The imported world and its children."""
@@ -35,9 +48,7 @@ class Zygote:
         """Import every program that is there, and freeze what was made."""
         began = time.monotonic()
         gc.disable()
-        for name in ("uvloop", "uvicorn", "uvicorn.lifespan.on", "alembic.command",
-                     "uvicorn.protocols.http.httptools_impl", "asyncpg", "sqlalchemy.ext.asyncio",
-                     "sqlalchemy.dialects.postgresql.asyncpg", "kit.app", "kit.migrate"):  # fmt: skip
+        for name in _EVERYONES:
             importlib.import_module(name)
         for program in PROGRAMS:
             if importlib.util.find_spec(f"{program.package}.main") is None:
@@ -87,9 +98,7 @@ class Zygote:
         return {
             "durables": durables,
             "heads": {
-                p.package: head(p.package)
-                for p in SERVICES
-                if f"{p.package}.models" in sys.modules
+                p.package: head(p.package) for p in SERVICES if f"{p.package}.models" in sys.modules
             },
             "missing": self._missing,
             "seconds": self._seconds,

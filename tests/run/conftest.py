@@ -1,0 +1,177 @@
+"""Toy programs in place of the real ones: what is tested here is who starts and watches them."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from beam.programs import PROGRAMS
+from kit.embedded import free_port
+
+TOY_MAIN = """
+import json, os
+
+def create_app(settings):
+    async def app(scope, receive, send):
+        if scope["type"] == "lifespan":
+            while (await receive())["type"] != "lifespan.shutdown":
+                if os.environ.get("BEAM_TOY_BREAKS") == __package__:
+                    await send({"type": "lifespan.startup.failed", "message": "toy is broken"})
+                    return
+                await send({"type": "lifespan.startup.complete"})
+            await send({"type": "lifespan.shutdown.complete"})
+            return
+        body = json.dumps({"package": __package__, "pid": os.getpid(), "env": settings.env})
+        await send({"type": "http.response.start", "status": 200,
+                    "headers": [(b"content-type", b"application/json")]})
+        await send({"type": "http.response.body", "body": body.encode()})
+    return app
+"""
+TOY_SETTINGS = """
+import os
+
+class Settings:
+    def __init__(self):
+        self.env = {k: v for k, v in os.environ.items() if k.startswith("BEAM_")}
+"""
+TOY_KEYS = """
+def provision(folder):
+    folder.mkdir(exist_ok=True)
+    (folder / "key").write_text("made")
+"""
+
+
+@pytest.fixture(scope="session")
+def toys() -> Iterator[Path]:
+    """A folder with a toy in place of each program."""
+    folder = Path(tempfile.mkdtemp(prefix="beam-toys-"))
+    for program in PROGRAMS:
+        package = folder / program.package
+        package.mkdir()
+        (package / "__init__.py").touch()
+        (package / "main.py").write_text(TOY_MAIN)
+        (package / "settings.py").write_text(TOY_SETTINGS)
+    (folder / "sandbox" / "keys.py").write_text(TOY_KEYS)
+    yield folder
+    shutil.rmtree(folder)
+
+
+def alive(pid: int) -> bool:
+    """A zombie that nobody collects is dead, too."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
+    except FileNotFoundError:
+        return False
+    return state != "Z"
+
+
+def until(condition: Callable[[], Any], what: str) -> Any:
+    """Wait for something true; the test run's own time limit is the end."""
+    end = time.monotonic() + 60
+    while not (value := condition()):
+        assert time.monotonic() < end, f"it never happened: {what}"
+        time.sleep(0.05)
+    return value
+
+
+class Beam:
+    """`beam run` as a process of its own."""
+
+    def __init__(self, toys: Path, folder: Path, **environment: str) -> None:
+        self.data = folder / "data"
+        self.base = _port_base()
+        self.env = {k: v for k, v in os.environ.items() if not k.startswith("BEAM_")} | {
+            "BEAM_DATA": str(self.data),
+            "BEAM_PORT_BASE": str(self.base),
+            "PYTHONPATH": os.pathsep.join([str(toys), *sys.path]),
+            **environment,
+        }
+        self.process: subprocess.Popen[str] | None = None
+
+    def start(self, *arguments: str) -> "Beam":
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "beam", "run", *arguments],
+            env=self.env,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        return self
+
+    def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "beam", *arguments],
+            env=self.env,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    def ready(self) -> dict[str, Any]:
+        def document() -> Any:
+            assert self.process is not None
+            if self.process.poll() is not None:
+                raise AssertionError(self.process.communicate()[0])
+            path = self.data / "run.json"
+            return path.exists() and json.loads(path.read_text())
+
+        found: dict[str, Any] = until(document, "run.json")
+        return found
+
+    def run_file(self) -> dict[str, Any]:
+        document: dict[str, Any] = json.loads((self.data / "run.json").read_text())
+        return document
+
+    def end(self, number: signal.Signals = signal.SIGTERM) -> tuple[int, str]:
+        assert self.process is not None
+        self.process.send_signal(number)
+        output, _ = self.process.communicate()
+        return self.process.returncode, output
+
+    def kill_rest(self) -> None:
+        if self.process is not None and self.process.poll() is None:
+            self.process.terminate()
+            self.process.communicate()
+
+
+def get(url: str) -> dict[str, Any]:
+    with urllib.request.urlopen(url) as answer:
+        document: dict[str, Any] = json.load(answer)
+        return document
+
+
+def _port_base() -> int:
+    """A base whose 33 ports above are free at this moment."""
+    from kit.embedded.process import port_taken
+
+    while True:
+        base = free_port()
+        if base < 65000 and not any(port_taken(base + n) for n in range(33)):
+            return base
+
+
+@pytest.fixture
+def beam(toys: Path) -> Iterator[Callable[..., Beam]]:
+    """Make Beams; whatever a test leaves running is ended."""
+    folder = Path(tempfile.mkdtemp(prefix="beam-run-"))
+    folder.chmod(0o755)
+    made: list[Beam] = []
+
+    def make(**environment: str) -> Beam:
+        made.append(Beam(toys, folder, **environment))
+        return made[-1]
+
+    yield make
+    for each in made:
+        each.kill_rest()
+    shutil.rmtree(folder)
