@@ -6,9 +6,9 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 import asyncpg
@@ -25,6 +25,7 @@ from .secret_store import SecretStore
 from .state import State
 from .trouble import Trouble
 
+T = TypeVar("T")
 ATTEMPTS_AT_START = 3
 """A program that dies this often before it was ready once ends the start."""
 STOP_SECONDS = 15.0
@@ -67,6 +68,7 @@ class Supervisor:
         self._databases: dict[str, Database] = {}
         self._inventory: dict[str, Any] = {}
         self._hosts: list[Host] = []
+        self._parts: list[asyncio.Task[Any]] = []
         self._tasks: set[asyncio.Task[None]] = set()
         self._zygote_back = asyncio.Event()
         self._failed: BaseException | None = None
@@ -78,8 +80,7 @@ class Supervisor:
     async def run(self) -> int:
         """Start, serve until `stop`, end. Raises Trouble after everything was ended."""
         _adopt_orphans()
-        starting = asyncio.create_task(self._start())
-        stopped = asyncio.create_task(self._stop.wait())
+        starting, stopped = self._part(self._start()), self._part(self._stop.wait())
         try:
             await asyncio.wait([starting, stopped], return_when=asyncio.FIRST_COMPLETED)
             if starting.done():
@@ -88,9 +89,9 @@ class Supervisor:
             return 0
         finally:
             self._stopping = True
-            for task in (starting, stopped, *self._tasks):
+            for task in (*self._parts, *self._tasks):
                 task.cancel()
-            await asyncio.gather(starting, stopped, *self._tasks, return_exceptions=True)
+            await asyncio.gather(*self._parts, *self._tasks, return_exceptions=True)
             await self._end()
 
     async def _start(self) -> None:
@@ -102,7 +103,7 @@ class Supervisor:
         )
         self._secrets, self._state = SecretStore(place.data), State(place.data)
         say("正在启动 PostgreSQL,同时载入程序", "starting PostgreSQL while the programs load")
-        database = asyncio.create_task(self._start_database())
+        database = self._part(self._start_database())
         try:
             await self._start_zygote()
             self._inventory = await self._nursery.ask({"op": "inventory"})
@@ -114,10 +115,10 @@ class Supervisor:
                 "the programs cannot be imported, see above",
             ) from None
         self._refuse_missing()
-        broker = asyncio.create_task(
+        broker = self._part(
             self._ground.start_nats(broker_accounts(self._secrets, self._inventory["durables"]))
         )
-        keys = asyncio.create_task(self._provision_keys())
+        keys = self._part(self._provision_keys())
         # All three come to their end before the first trouble is told: nothing starts after it.
         for result in await asyncio.gather(database, broker, keys, return_exceptions=True):
             if isinstance(result, BaseException):
@@ -290,7 +291,14 @@ class Supervisor:
         )
         self._stop.set()
 
-    def _watch(self, work: Any) -> None:
+    def _part(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        """A part of the start that runs beside others and is cancelled with it."""
+        task = asyncio.create_task(work)
+        self._parts.append(task)
+        return task
+
+    def _watch(self, work: Coroutine[Any, Any, None]) -> None:
+        """Something that runs as long as we do."""
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._done)

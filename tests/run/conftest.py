@@ -123,7 +123,9 @@ class Beam:
             if self.process.poll() is not None:
                 raise AssertionError(self.process.communicate()[0])
             path = self.data / "run.json"
-            return path.exists() and json.loads(path.read_text())
+            found = json.loads(path.read_text()) if path.exists() else None
+            # A killed run leaves its file behind; the next one removes it.
+            return found if found and found["pids"]["supervisor"] == self.process.pid else None
 
         found: dict[str, Any] = until(document, "run.json")
         return found

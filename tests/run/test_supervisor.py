@@ -54,24 +54,19 @@ def test_each_program_is_told_only_what_is_its_own(beam: Callable[..., Beam]) ->
     assert all("BEAM_POSTGRES_URL" not in env for env in told.values())
 
 
-@pytest.mark.parametrize("name", ["payment", "gateway", "nats", "postgres", "zygote"])
-def test_what_is_killed_comes_back(beam: Callable[..., Beam], name: str) -> None:
+def test_what_is_killed_comes_back(beam: Callable[..., Beam]) -> None:
     running = beam().start()
-    before = running.ready()["pids"]
-    os.kill(before[name], signal.SIGKILL)
-    until(lambda: running.run_file()["pids"][name] != before[name], f"{name} is back")
-    run = running.run_file()
-    assert alive(run["pids"][name])
-    assert {n: p for n, p in run["pids"].items() if n != name} == {
-        n: p for n, p in before.items() if n != name
-    }
-    if name in ("zygote", "payment"):
-        # A child of the new zygote, or of the old one: both are still watched.
-        again = run["pids"]["case"]
-        os.kill(again, signal.SIGKILL)
-        until(lambda: running.run_file()["pids"]["case"] != again, "case is back")
-        url = run["services"]["case"]
-        until(lambda: _answers(url), "case answers")
+    run = running.ready()
+    url = run["services"]["case"]
+    # After the zygote `case` once more: a child of the old one, then a child of the new one.
+    for name in ("payment", "gateway", "nats", "postgres", "zygote", "case", "case"):
+        before = run["pids"]
+        os.kill(before[name], signal.SIGKILL)
+        until(lambda n=name, b=before: running.run_file()["pids"][n] != b[n], f"{name} is back")  # type: ignore[misc]
+        run = running.run_file()
+        assert {n for n in before if before[n] != run["pids"][n]} == {name}
+        assert alive(run["pids"][name])
+    until(lambda: _answers(url), "case answers")
     code, output = running.end()
     assert code == 0, output
     assert not any(alive(pid) for pid in _everything(run))
@@ -84,27 +79,19 @@ def _answers(url: str) -> bool:
         return False
 
 
-def test_nothing_survives_a_killed_supervisor_and_the_next_start_works(
+def test_nothing_survives_a_killed_supervisor_and_the_next_start_waits_for_it(
     beam: Callable[..., Beam],
 ) -> None:
     running = beam().start()
-    run = running.ready()
+    first = running.ready()
     running.end(signal.SIGKILL)
-    until(lambda: not any(alive(pid) for pid in _everything(run)), "all are gone")
-    again = running.start().ready()
-    assert again["pids"]["supervisor"] != run["pids"]["supervisor"]
-    assert running.end()[0] == 0
-
-
-def test_a_start_right_after_a_kill_waits_for_the_rest_to_go(beam: Callable[..., Beam]) -> None:
-    running = beam().start()
-    running.ready()
+    second = running.start().ready()
+    until(lambda: not any(alive(pid) for pid in _everything(first)), "all of the first are gone")
     running.end(signal.SIGKILL)
-    running.start().ready()
-    assert running.end()[0] == 0
+    until(lambda: not any(alive(pid) for pid in _everything(second)), "all of the second are gone")
 
 
-@pytest.mark.parametrize("offset", [0, 3, 22, 32])
+@pytest.mark.parametrize("offset", [0, 32])
 def test_a_taken_port_is_told(beam: Callable[..., Beam], offset: int) -> None:
     running = beam()
     with socket.socket() as holder:
@@ -159,8 +146,16 @@ def test_an_impossible_port_base_is_told(beam: Callable[..., Beam], value: str) 
     assert "BEAM_PORT_BASE" in done.stderr
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-@pytest.mark.parametrize("pause", [0.0, 0.3, 1.0, 2.0, 2.6])
+@pytest.mark.parametrize(
+    ("pause", "number"),
+    [
+        (0.0, signal.SIGTERM),
+        (0.4, signal.SIGINT),
+        (1.0, signal.SIGTERM),
+        (2.0, signal.SIGINT),
+        (2.6, signal.SIGTERM),
+    ],
+)
 def test_a_stop_in_the_middle_of_the_start_leaves_nothing(
     beam: Callable[..., Beam], pause: float, number: signal.Signals
 ) -> None:
