@@ -1,0 +1,93 @@
+"""The beam: all that the connections of one gateway share."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
+
+from kit.auth import Keyring
+
+from .counters import Counters
+from .exchange import Exchange
+from .limits import Limiter
+from .pools import Pool
+from .settings import GatewaySettings
+from .table import ROUTES, SERVICES, Route, Table
+
+if TYPE_CHECKING:
+    from uvicorn._types import HTTPScope
+
+    from .protocol import BeamProtocol
+
+SWEEP_SECONDS = 0.25
+LOCAL_SECONDS = 15.0
+
+
+class Beam:
+    """Table, pools, keys, limits and counters of one gateway. Made inside its event loop."""
+
+    def __init__(self, settings: GatewaySettings, keyring: Keyring) -> None:
+        self.settings = settings
+        self.keyring = keyring
+        self.pools = {
+            service: Pool(
+                service,
+                settings.url_of(service),
+                limit=settings.gateway_upstream_connections,
+                connect_seconds=settings.gateway_connect_seconds,
+                idle_seconds=settings.gateway_upstream_idle_seconds,
+            )
+            for service in SERVICES
+        }
+        self.table: Table[tuple[Route, Pool]] = Table(
+            [(route, (route, self.pools[route.service])) for route in ROUTES]
+        )
+        self.limiter = Limiter(settings.gateway_rate, settings.gateway_burst)
+        self.counters = Counters()
+        self.trusted = frozenset(settings.gateway_trusted_proxies)
+        self.clients: set[BeamProtocol] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def patience(self, x: Exchange) -> float:
+        """Seconds without a sign of life from whoever answers this request."""
+        return x.route.seconds if x.route is not None else LOCAL_SECONDS
+
+    def run(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def sweep(self) -> None:
+        """End what has waited too long: one timer for all connections instead of one each."""
+        loop = asyncio.get_running_loop()
+        while True:
+            await asyncio.sleep(SWEEP_SECONDS)
+            now = loop.time()
+            for client in [c for c in self.clients if c.deadline < now]:
+                client.expire()
+
+    def close(self) -> None:
+        for pool in self.pools.values():
+            pool.close()
+
+    def scope(self, x: Exchange, client: BeamProtocol) -> HTTPScope:
+        """The ASGI scope of a request for one of the house's own pages."""
+        raw_path, _, query = x.target.partition(b"?")
+        return {
+            "type": "http",
+            "asgi": {"version": client.asgi_version, "spec_version": "2.3"},
+            "http_version": "1.0" if x.old else "1.1",
+            "server": client.server,
+            "client": client.client,
+            "scheme": client.scheme or "http",
+            "root_path": client.root_path,
+            "method": x.method.decode("ascii"),
+            "path": unquote(raw_path.decode("ascii")),
+            "raw_path": raw_path,
+            "query_string": query,
+            "headers": [(n, v) for n, v in x.headers if n != b"x-request-id"]
+            + [(b"x-request-id", x.request_id)],
+            "state": client.app_state.copy(),
+        }

@@ -1,0 +1,90 @@
+"""What is counted at the door, and its form for Prometheus."""
+
+from bisect import bisect_left
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+)
+from prometheus_client.registry import Collector
+
+if TYPE_CHECKING:
+    from .beam import Beam
+    from .exchange import Exchange
+
+BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+
+
+class _Line:
+    """Answers of one service with one status."""
+
+    __slots__ = ("buckets", "count", "seconds")
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.seconds = 0.0
+        self.buckets = [0] * (len(BUCKETS) + 1)
+
+
+class Counters:
+    """Plain numbers, written by the event loop alone, read by the scraper."""
+
+    def __init__(self) -> None:
+        self.lines: dict[tuple[str, int], _Line] = {}
+
+    def seen(self, x: "Exchange", seconds: float) -> None:
+        """Count one answer. The pages of the house themselves are not counted."""
+        route = x.route
+        if route is None and not x.status:
+            return
+        key = (route.service if route is not None else "none", x.status)
+        line = self.lines.get(key)
+        if line is None:
+            line = self.lines[key] = _Line()
+        line.count += 1
+        line.seconds += seconds
+        line.buckets[bisect_left(BUCKETS, seconds)] += 1
+
+
+class BeamCollector(Collector):
+    """`beam_gateway_*` from the counters of one Beam."""
+
+    def __init__(self, beam: "Beam") -> None:
+        self._beam = beam
+
+    def collect(self) -> Iterator[Metric]:
+        requests = CounterMetricFamily(
+            "beam_gateway_requests", "Answers by service and status", labels=("service", "status")
+        )
+        seconds = HistogramMetricFamily(
+            "beam_gateway_request_seconds", "Time to the end of the answer", labels=("service",)
+        )
+        merged: dict[str, _Line] = {}
+        for (service, status), line in list(self._beam.counters.lines.items()):
+            requests.add_metric((service, str(status)), line.count)
+            total = merged.setdefault(service, _Line())
+            total.count += line.count
+            total.seconds += line.seconds
+            total.buckets = [a + b for a, b in zip(total.buckets, line.buckets, strict=True)]
+        for service, line in merged.items():
+            running, rows = 0, []
+            for bound, count in zip((*map(str, BUCKETS), "+Inf"), line.buckets, strict=True):
+                running += count
+                rows.append((bound, running))
+            seconds.add_metric((service,), rows, line.seconds)
+        clients = GaugeMetricFamily("beam_gateway_clients", "Open connections of clients")
+        clients.add_metric((), len(self._beam.clients))
+        upstream = GaugeMetricFamily(
+            "beam_gateway_upstream_connections", "Connections to services", labels=("service",)
+        )
+        waiting = GaugeMetricFamily(
+            "beam_gateway_waiting", "Requests waiting for a connection", labels=("service",)
+        )
+        for pool in list(self._beam.pools.values()):
+            upstream.add_metric((pool.service,), len(pool.connections))
+            waiting.add_metric((pool.service,), len(pool.waiting))
+        yield from (requests, seconds, clients, upstream, waiting)

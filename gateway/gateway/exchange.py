@@ -1,0 +1,102 @@
+"""One request and its answer on their way through the beam."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .pools import Pool, UpstreamConnection
+    from .protocol import BeamProtocol
+    from .table import Route
+
+WAITING, ASKING, FLOWING = 0, 1, 2
+"""Not begun · its token is verified or a connection is sought · given to a service or an app."""
+
+IDEMPOTENT = frozenset({b"GET", b"HEAD", b"OPTIONS", b"PUT", b"DELETE"})
+
+
+class Exchange:
+    """State of one request. Defaults live on the class: most requests change only a few."""
+
+    stage = WAITING
+    method = b"GET"
+    target = b""
+    """Path and query as the service shall see them."""
+    path = b""
+    authority: bytes | None = None
+    """Of a target in absolute form; must be the Host."""
+    route: Route | None = None
+    pool: Pool | None = None
+    upstream: UpstreamConnection | None = None
+    head: list[bytes]
+    """The new head, without framing headers and without the empty line."""
+    headers: list[tuple[bytes, bytes]]
+    """As they came; only for the apps of the house."""
+    request_id = b""
+    accept_language = b""
+    token: bytes | None = None
+    length: int | None = None
+    """Declared length of the body."""
+    chunked = False
+    expects = False
+    old = False
+    """HTTP/1.0: no chunks in the answer, and it ends with the connection."""
+    keep = True
+    """The connection may be used again after the answer."""
+    complete = False
+    """The whole request has been read."""
+    refusal: str | None = None
+    over = False
+    """Answered, or given up; nothing more may be written for it."""
+    sent_head = False
+    sent_all = False
+    started = False
+    """Part of the answer has been written."""
+    address = ""
+    """Of the client."""
+    raw: bytes | None = None
+    """All that was sent to the service, as long as it may be sent again."""
+    retried = False
+    status = 0
+    """Status of the answer."""
+    body_bytes = 0
+    quota = b""
+    """RateLimit headers of the answer."""
+    began = 0.0
+
+    def __init__(self, client: BeamProtocol) -> None:
+        self.client = client
+        self.body: list[bytes] = []
+
+    def framed(self) -> bytes:
+        """What of the request can be sent now: at first the head, then the body as it comes."""
+        body = self.body
+        self.sent_all = self.complete
+        if self.sent_head:
+            pieces: list[bytes] = []
+        else:
+            self.sent_head = True
+            pieces = self.head
+            if self.complete:
+                if body or self.length is not None or self.chunked:
+                    pieces.append(b"content-length: %d\r\n" % self.body_bytes)
+                    pieces.append(b"\r\n")
+                    pieces += body
+                else:
+                    pieces.append(b"\r\n")
+                self.body = []
+                return b"".join(pieces)
+            if self.chunked:
+                pieces.append(b"transfer-encoding: chunked\r\n\r\n")
+            else:
+                pieces.append(b"content-length: %d\r\n\r\n" % (self.length or 0))
+        if self.chunked:
+            if body:
+                data = b"".join(body)
+                pieces += (b"%x\r\n" % len(data), data, b"\r\n")
+            if self.complete:
+                pieces.append(b"0\r\n\r\n")
+        else:
+            pieces += body
+        self.body = []
+        return b"".join(pieces)

@@ -1,0 +1,51 @@
+"""How much one client may ask: a token bucket each, told in RateLimit headers."""
+
+import math
+import time
+
+
+class Limiter:
+    """`rate` requests a second for long, `burst` at once; a rate of 0 lets everything through.
+    Buckets live in this process alone; full ones are forgotten."""
+
+    MOST = 100_000
+
+    def __init__(self, rate: float, burst: int) -> None:
+        self.rate, self.burst = rate, burst
+        self._buckets: dict[str, list[float]] = {}
+        if rate:
+            window = math.ceil(burst / rate)
+            self._policy = b'ratelimit-policy: "default";q=%d;w=%d\r\n' % (burst, window)
+
+    def charge(self, key: str) -> tuple[int, bytes]:
+        """Take one request from the bucket of `key`: whole seconds to wait (0: go ahead) and the
+        header lines that tell how much is left."""
+        rate = self.rate
+        if not rate:
+            return 0, b""
+        now = time.monotonic()
+        bucket = self._buckets.get(key)
+        if bucket is None:
+            if len(self._buckets) >= self.MOST:
+                self._forget(now)
+            left = float(self.burst)
+            bucket = self._buckets[key] = [left, now]
+        else:
+            left = min(bucket[0] + (now - bucket[1]) * rate, self.burst)
+            bucket[1] = now
+        if left < 1:
+            bucket[0] = left
+            wait = math.ceil((1 - left) / rate)
+            return wait, self._policy + b'ratelimit: "default";r=0;t=%d\r\n' % wait
+        left -= 1
+        bucket[0] = left
+        full_in = int((self.burst - left) / rate) + 1
+        return 0, self._policy + b'ratelimit: "default";r=%d;t=%d\r\n' % (left, full_in)
+
+    def _forget(self, now: float) -> None:
+        """Drop what has filled up again; if that is not enough, the oldest half."""
+        full = self.burst / self.rate
+        self._buckets = {k: b for k, b in self._buckets.items() if now - b[1] < full}
+        if len(self._buckets) >= self.MOST:
+            newest = sorted(self._buckets.items(), key=lambda item: item[1][1])[self.MOST // 2 :]
+            self._buckets = dict(newest)

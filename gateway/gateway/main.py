@@ -1,0 +1,72 @@
+"""The gateway's app: its own few pages behind the proxy lane, and what lives as long as it does."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from fastapi import FastAPI
+from prometheus_client import CollectorRegistry, start_http_server
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from kit import context, errors
+from kit.auth import Keyring
+
+from . import routes
+from .beam import Beam
+from .counters import BeamCollector
+from .settings import GatewaySettings
+
+
+class _Stamp:
+    """Makes the request id known to the error pages."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        for name, value in scope.get("headers", ()):
+            if name == b"x-request-id":
+                context.request_id.set(value.decode("latin-1"))
+        await self.app(scope, receive, send)
+
+
+def create_app(settings: GatewaySettings | None = None, keyring: Keyring | None = None) -> FastAPI:
+    """The gateway as an app. Serve it with `gateway.protocol.BeamProtocol` (see `server.run`):
+    the proxy lane lives in that protocol, this app holds what stands beside it."""
+    settings = settings or GatewaySettings()
+    keys = keyring or Keyring(settings.issuer, settings.jwks_url)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[dict[str, Any]]:
+        beam = Beam(settings, keys)
+        sweeper = asyncio.create_task(beam.sweep())
+        metrics = None
+        if settings.gateway_metrics_port is not None:
+            registry = CollectorRegistry()
+            registry.register(BeamCollector(beam))
+            metrics = start_http_server(
+                settings.gateway_metrics_port, settings.gateway_metrics_host, registry
+            )
+        try:
+            async with routes.probing(settings) as probe:
+                yield {"beam": beam, "probe": probe, "metrics": metrics}
+        finally:
+            sweeper.cancel()
+            beam.close()
+            if metrics is not None:
+                metrics[0].shutdown()
+                metrics[0].server_close()
+
+    app = FastAPI(
+        title="One Beam",
+        lifespan=lifespan,
+        openapi_url=None,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+    )
+    app.include_router(routes.router)
+    errors.install(app)
+    app.add_middleware(_Stamp)
+    return app

@@ -1,0 +1,69 @@
+"""What can be configured at the beam. All from the environment, prefix `BEAM_`."""
+
+from typing import Literal
+
+from pydantic import Field, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from .table import SERVICES
+
+
+class GatewaySettings(BaseSettings):
+    """Addresses of the eight services, time-outs and limits of the door. It holds no secret."""
+
+    model_config = SettingsConfigDict(env_prefix="BEAM_", extra="ignore", frozen=True)
+
+    service: Literal["gateway"] = "gateway"
+    environment: Literal["development", "test", "production"] = "production"
+    gateway_host: str = "127.0.0.1"
+    gateway_port: int = Field(8000, ge=0, le=65535)
+    issuer: str = "http://127.0.0.1:8000"
+    """Public address of the beam: the `iss` of every token."""
+    jwks_url: str = "http://127.0.0.1:8001/.well-known/jwks.json"
+
+    identity_url: str = "http://127.0.0.1:8001"
+    catalog_url: str = "http://127.0.0.1:8002"
+    case_url: str = "http://127.0.0.1:8003"
+    licence_url: str = "http://127.0.0.1:8004"
+    payment_url: str = "http://127.0.0.1:8005"
+    logistics_url: str = "http://127.0.0.1:8006"
+    helpdesk_url: str = "http://127.0.0.1:8007"
+    exchange_url: str = "http://127.0.0.1:8008"
+
+    gateway_rate: float = Field(100.0, ge=0)
+    """Requests a second that one client may make for long; 0 switches the limit off."""
+    gateway_burst: int = Field(200, ge=1)
+    """Requests that one client may make at once."""
+    gateway_trusted_proxies: tuple[str, ...] = ()
+    """Addresses of proxies in front of us whose last `X-Forwarded-For` entry is believed."""
+    gateway_metrics_host: str = "127.0.0.1"
+    gateway_metrics_port: int | None = Field(None, ge=0, le=65535)
+    """Port of /metrics, for the house only; nothing is served when unset."""
+
+    gateway_head_seconds: float = 10.0
+    """Time a client has for a whole request head."""
+    gateway_body_seconds: float = 10.0
+    """Time a client has for every further 4 KiB of a body."""
+    gateway_idle_seconds: float = 75.0
+    """Time a kept connection may lie idle."""
+    gateway_write_seconds: float = 30.0
+    """Time a client may leave an answer unread."""
+    gateway_linger_seconds: float = 1.0
+    """While shutting down: time a kept connection still has to send its next request."""
+    gateway_drain_seconds: int = 30
+    """While shutting down: time that answers in flight have to finish."""
+    gateway_connect_seconds: float = 2.0
+    gateway_upstream_idle_seconds: float = 4.0
+    """A pooled connection older than this is not used again; less than the services keep it."""
+    gateway_upstream_connections: int = Field(256, ge=1)
+    """Most connections to one service; further requests wait for a free one."""
+
+    @field_validator(*(f"{name}_url" for name in SERVICES))
+    @classmethod
+    def _plain_http(cls, value: str) -> str:
+        if not value.startswith("http://"):
+            raise ValueError("a service address must start with http://")
+        return value.rstrip("/")
+
+    def url_of(self, service: str) -> str:
+        return str(getattr(self, f"{service}_url"))
