@@ -217,3 +217,12 @@ def new_traceparent_line() -> bytes:
         random.getrandbits(128) | 1,
         random.getrandbits(64) | 1,
     )
+
+
+def forwarded(address: str) -> bytes:
+    """What we tell a service about the client; nothing the client says about itself counts."""
+    node = f'"[{address}]"' if ":" in address else address
+    return (
+        f"x-forwarded-for: {address}\r\nx-forwarded-proto: http\r\n"
+        f"forwarded: for={node};proto=http\r\n"
+    ).encode()

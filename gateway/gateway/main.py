@@ -7,28 +7,14 @@ from typing import Any
 
 from fastapi import FastAPI
 from prometheus_client import CollectorRegistry, start_http_server
-from starlette.types import ASGIApp, Receive, Scope, Send
 
-from kit import context, errors
+from kit import errors, telemetry
 from kit.auth import Keyring
 
 from . import routes
 from .beam import Beam
 from .counters import BeamCollector
 from .settings import GatewaySettings
-
-
-class _Stamp:
-    """Makes the request id known to the error pages."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self.app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        for name, value in scope.get("headers", ()):
-            if name == b"x-request-id":
-                context.request_id.set(value.decode("latin-1"))
-        await self.app(scope, receive, send)
 
 
 def create_app(settings: GatewaySettings | None = None, keyring: Keyring | None = None) -> FastAPI:
@@ -68,5 +54,5 @@ def create_app(settings: GatewaySettings | None = None, keyring: Keyring | None 
     )
     app.include_router(routes.router)
     errors.install(app)
-    app.add_middleware(_Stamp)
+    app.add_middleware(telemetry.RequestTelemetry, service=settings.service)
     return app

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from typing import cast
 from urllib.parse import urlsplit
 
 import httptools
@@ -183,8 +184,7 @@ class UpstreamConnection(asyncio.Protocol):
     # From the transport
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self.transport = transport
+        self.transport = cast(asyncio.Transport, transport)
         self._parser = httptools.HttpResponseParser(self)
         self.pool.connections.add(self)
 
@@ -200,7 +200,7 @@ class UpstreamConnection(asyncio.Protocol):
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade):
             self._broken = True
-        if self._broken and not self._ended or self._bytes > MAX_ANSWER_HEAD:
+        if (self._broken and not self._ended) or self._bytes > MAX_ANSWER_HEAD:
             self.exchange = None
             self.transport.abort()
             x.client.upstream_failed(x)

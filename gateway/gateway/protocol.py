@@ -9,221 +9,39 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import deque
-from typing import TYPE_CHECKING
 
-import httptools
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 from kit.errors import Problem
 
-from . import heads
 from .exchange import ASKING, FLOWING, WAITING, Exchange
+from .reading import ANSWER, BODY, HEAD, IDLE, LINGER, WRITE, Reader
 from .refusals import answer
 
-if TYPE_CHECKING:
-    from .beam import Beam
-
 HIGH_WATER = 64 * 1024
-BODY_STEP = 4 * 1024
-"""A body that brings less than this within `gateway_body_seconds` is too slow."""
-WIRE_SLACK = 64 * 1024
-MAX_TRAILERS = 8 * 1024
 LINGER_SECONDS = 2.0
-LINGER_BYTES = 32 * 1024 * 1024
-
-IDLE, HEAD, BODY, ANSWER, WRITE, LINGER = range(6)
-"""What the connection waits for; each has its own patience."""
-
-_PLAIN_REFUSALS = frozenset({"bad_target", "target_too_long", "method_not_allowed", "too_large"})
-"""Refused for what it asks, not for how it is written: the next request can be read."""
 
 
-class BeamProtocol(HttpToolsProtocol):
-    """One connection of a client. `app_state["beam"]` is the Beam that it belongs to."""
+class BeamProtocol(Reader):
+    """One connection of a client, answered."""
 
-    beam: Beam
     draining = False
-    phase = IDLE
-    deadline = 0.0
+    advancing = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        self.beam = self.app_state["beam"]
         self.beam.clients.add(self)
-        self.queue: deque[Exchange] = deque()
-        self.reading: Exchange | None = None
-        self.in_head = False
-        self.last_read = False
-        """No further request is taken from this connection."""
-        self.head_bytes = self.body_mark = self.wire_bytes = self.trailer_bytes = 0
-        self.advancing = False
-        self.address = self.client[0] if self.client else "unix"
-        self.trusting = self.address in self.beam.trusted
-        self.stamp = forwarded(self.address)
-        self.wait(IDLE, self.beam.settings.gateway_head_seconds)
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
         self.beam.clients.discard(self)
         for x in self.queue:
             x.over = True
-            self._withdraw(x)
+            self.withdraw(x)
         self.queue.clear()
 
-    def wait(self, phase: int, seconds: float) -> None:
-        self.phase = phase
-        self.deadline = self.loop.time() + seconds
-
-    # Reading
-
-    def data_received(self, data: bytes) -> None:
-        if self.last_read:
-            if self.phase == LINGER:
-                self.wire_bytes += len(data)
-                if self.wire_bytes > LINGER_BYTES:
-                    self.transport.abort()
-            return
-        if self.reading is None:
-            self.head_bytes += len(data)
-            if self.phase == IDLE:
-                self.wait(HEAD, self.beam.settings.gateway_head_seconds)
-        else:
-            self.wire_bytes += len(data)
-        try:
-            self.parser.feed_data(data)
-        except httptools.HttpParserUpgrade as upgrade:
-            # CONNECT and WebSocket have been refused; an offer of h2c is not taken up.
-            if not self.last_read:
-                self.parser = httptools.HttpRequestParser(self)
-                rest = data[upgrade.args[0] :]
-                if rest:
-                    self.data_received(rest)
-                    return
-        except httptools.HttpParserError:
-            if not self.last_read:
-                self._cannot_read("bad_request")
-        x = self.reading
-        if x is not None:
-            if x.chunked and self.wire_bytes > 2 * x.body_bytes + WIRE_SLACK:
-                self._cannot_read("bad_request")
-            elif x.body_bytes - self.body_mark >= BODY_STEP:
-                self.body_mark = x.body_bytes
-                if self.phase == BODY:
-                    self.wait(BODY, self.beam.settings.gateway_body_seconds)
-        elif self.in_head and self.head_bytes > heads.MAX_HEAD and not self.last_read:
-            self._cannot_read("head_too_large")
-        self.advance()
-
-    def eof_received(self) -> bool | None:  # type: ignore[override]
-        if not self.queue or self.reading is not None or self.phase == LINGER:
-            return None
-        # The client has said all and still wants its answers.
-        self.last_read = True
-        self.queue[-1].keep = False
-        return True
-
-    def _cannot_read(self, code: str) -> None:
-        """What follows on this connection can not be told apart: answer and hang up."""
-        self.last_read = True
-        x, self.reading = self.reading, None
-        if x is None:
-            x = Exchange(self)
-            x.request_id = heads.new_request_id()
-            self.queue.append(x)
-        x.keep = False
-        if x.stage == WAITING:
-            x.refusal = code
-        else:
-            self._withdraw(x)
-            self.refuse(x, code)
-
-    def on_message_begin(self) -> None:
-        self.url = b""
-        self.headers = []
-        self.in_head = True
-        self.trailer_bytes = 0
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        if self.in_head:
-            self.headers.append((name.lower(), value))
-        else:
-            # Trailers are read and dropped.
-            self.trailer_bytes += len(name) + len(value)
-
-    def on_headers_complete(self) -> None:
-        self.in_head = False
-        if self.last_read:
-            return
-        x = self.reading = Exchange(self)
-        self.queue.append(x)
-        self.body_mark = self.wire_bytes = 0
-        x.method = self.parser.get_method()
-        version = self.parser.get_http_version()
-        x.old = version != "1.1"
-        x.keep = not x.old and self.parser.should_keep_alive()
-        x.refusal = self._judge(x, version)
-        self.head_bytes = 0
-        if not x.request_id:
-            x.request_id = heads.new_request_id()
-        if x.refusal is not None:
-            # A message that two readers could read in two ways ends the connection.
-            x.keep = x.keep and x.refusal in _PLAIN_REFUSALS
-        elif x.pool is not None:
-            stamp = self.stamp if x.address == self.address else forwarded(x.address)
-            x.head[:0] = (x.method, b" ", x.target, x.pool.start_line_end, stamp)
-            x.head += (b"x-request-id: ", x.request_id, b"\r\n")
-
-    def _judge(self, x: Exchange, version: str) -> str | None:
-        """The code of the refusal that this request has earned by its head, or None."""
-        headers = self.headers
-        x.address = self.address
-        if len(headers) > heads.MAX_FIELDS:
-            return "head_too_large"
-        if self.head_bytes > heads.MAX_HEAD and len(self.url) <= heads.MAX_TARGET:
-            size = sum(len(name) + len(value) + 4 for name, value in headers)
-            if size > heads.MAX_HEAD:
-                return "head_too_large"
-        if version not in ("1.1", "1.0"):
-            return "version_not_supported"
-        if x.method not in heads.METHODS:
-            return "method_not_allowed"
-        refusal = heads.read_target(x, self.url) or heads.read_fields(x, headers)
-        if refusal is not None:
-            return refusal
-        if self.trusting:
-            x.address = heads.last_forwarded(headers) or self.address
-        found = self.beam.table.find(x.path)
-        if found is None:
-            x.headers = headers
-        else:
-            x.route, x.pool = found
-            if x.length is not None and x.length > x.route.body_limit:
-                return "too_large"
-        return None
-
-    def on_body(self, body: bytes) -> None:
-        x = self.reading
-        if x is None or x.over:
-            return
-        x.body_bytes += len(body)
-        if x.route is None or x.refusal is not None:
-            return
-        if x.body_bytes > x.route.body_limit:
-            self._cannot_read("too_large")
-        else:
-            x.body.append(body)
-
-    def on_message_complete(self) -> None:
-        x, self.reading = self.reading, None
-        if x is None:
-            return
-        x.complete = True
-        if self.trailer_bytes > MAX_TRAILERS:
-            self.reading = x
-            self._cannot_read("head_too_large")
-        if not x.keep:
-            self.last_read = True
+    def new_exchange(self) -> Exchange:
+        return Exchange(self)
 
     # Answering, in order
 
@@ -332,7 +150,7 @@ class BeamProtocol(HttpToolsProtocol):
             logger=self.logger,
             access_logger=self.access_logger,
             access_log=False,
-            default_headers=[(b"x-request-id", x.request_id)],
+            default_headers=[],
             message_event=asyncio.Event(),
             expect_100_continue=False,
             keep_alive=not self.closes_after(x),
@@ -421,7 +239,7 @@ class BeamProtocol(HttpToolsProtocol):
         self.flow.resume_reading()
         self.transport.write_eof()
 
-    def _withdraw(self, x: Exchange) -> None:
+    def withdraw(self, x: Exchange) -> None:
         if x.upstream is not None:
             x.upstream.abandon()
             x.upstream = None
@@ -451,12 +269,12 @@ class BeamProtocol(HttpToolsProtocol):
         """Patience is at its end."""
         phase = self.phase
         if phase in (HEAD, BODY) and not self.flow.read_paused:
-            self._cannot_read("request_timeout")
+            self.cannot_read("request_timeout")
             self.advance()
         elif phase in (BODY, ANSWER) and self.queue:
             x = self.queue[0]
             asked = x.upstream is not None
-            self._withdraw(x)
+            self.withdraw(x)
             self.refuse(x, "timeout" if asked else "unavailable")
             self.advance()
         elif phase == WRITE:
@@ -474,12 +292,3 @@ class BeamProtocol(HttpToolsProtocol):
         elif self.phase == IDLE:
             soon = self.loop.time() + self.beam.settings.gateway_linger_seconds
             self.deadline = min(self.deadline, soon)
-
-
-def forwarded(address: str) -> bytes:
-    """What we tell a service about the client; nothing the client says about itself counts."""
-    node = f'"[{address}]"' if ":" in address else address
-    return (
-        f"x-forwarded-for: {address}\r\nx-forwarded-proto: http\r\n"
-        f"forwarded: for={node};proto=http\r\n"
-    ).encode()

@@ -189,7 +189,9 @@ def answer(
     english = wants_english(accept_language.decode("latin-1"))
     detail = refusal.detail[english]
     extra: dict[str, Any] = {}
-    if service is not None and refusal.status > 500:
+    if code == "identity_unavailable":
+        extra["service"] = "identity"
+    elif service is not None and refusal.status > 500:
         zh, en = NAMES[service]
         detail = detail.format(zh=zh, en=en)
         extra["service"] = service

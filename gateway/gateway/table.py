@@ -1,4 +1,4 @@
-"""The route table: which path belongs to which service, as data. What is not here is not proxied."""
+"""The route table: which path belongs to which service, as data. Nothing else is proxied."""
 
 from dataclasses import dataclass
 from typing import Generic, TypeVar
@@ -49,7 +49,7 @@ ROUTES = (
     Route("/v1/packages", "catalog", public=True, body_limit=1 * MIB),
     Route("/v1/calendars", "catalog", public=True),
     Route("/v1/regions", "catalog", public=True),
-    Route("/v1/cases", "case", body_limit=1 * MIB),
+    Route("/v1/cases", "case", body_limit=20 * MIB),
     Route("/v1/tasks", "case", body_limit=1 * MIB),
     Route("/v1/window", "case", body_limit=1 * MIB),
     Route("/v1/files", "case", body_limit=20 * MIB, seconds=60.0),

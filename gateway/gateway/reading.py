@@ -1,0 +1,215 @@
+"""The reading half of a client's connection: bytes in, judged requests out, in order."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from typing import TYPE_CHECKING
+
+import httptools
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from . import heads
+from .exchange import WAITING, Exchange
+
+if TYPE_CHECKING:
+    from .beam import Beam
+
+BODY_STEP = 4 * 1024
+"""A body that brings less than this within `gateway_body_seconds` is too slow."""
+WIRE_SLACK = 64 * 1024
+MAX_TRAILERS = 8 * 1024
+LINGER_BYTES = 32 * 1024 * 1024
+
+IDLE, HEAD, BODY, ANSWER, WRITE, LINGER = range(6)
+"""What the connection waits for; each has its own patience."""
+
+_PLAIN_REFUSALS = frozenset({"bad_target", "target_too_long", "method_not_allowed", "too_large"})
+"""Refused for what it asks, not for how it is written: the next request can be read."""
+
+
+class Reader(HttpToolsProtocol):
+    """Turns what a client sends into exchanges in `queue`; the other half answers them.
+    `app_state["beam"]` is the Beam that the connection belongs to."""
+
+    beam: Beam
+    phase = IDLE
+    deadline = 0.0
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self.beam = self.app_state["beam"]
+        self.queue: deque[Exchange] = deque()
+        self.reading: Exchange | None = None
+        self.in_head = False
+        self.last_read = False
+        """No further request is taken from this connection."""
+        self.head_bytes = self.body_mark = self.wire_bytes = self.trailer_bytes = 0
+        self.address = self.client[0] if self.client else "unix"
+        self.trusting = self.address in self.beam.trusted
+        self.stamp = heads.forwarded(self.address)
+        self.wait(IDLE, self.beam.settings.gateway_head_seconds)
+
+    def wait(self, phase: int, seconds: float) -> None:
+        self.phase = phase
+        self.deadline = self.loop.time() + seconds
+
+    def new_exchange(self) -> Exchange:
+        raise NotImplementedError
+
+    def advance(self) -> None:
+        raise NotImplementedError
+
+    def withdraw(self, x: Exchange) -> None:
+        raise NotImplementedError
+
+    def refuse(self, x: Exchange, code: str, retry_after: int = 0) -> None:
+        raise NotImplementedError
+
+    def data_received(self, data: bytes) -> None:
+        if self.last_read:
+            if self.phase == LINGER:
+                self.wire_bytes += len(data)
+                if self.wire_bytes > LINGER_BYTES:
+                    self.transport.abort()
+            return
+        if self.reading is None:
+            self.head_bytes += len(data)
+            if self.phase == IDLE:
+                self.wait(HEAD, self.beam.settings.gateway_head_seconds)
+        else:
+            self.wire_bytes += len(data)
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:
+            # CONNECT and WebSocket have been refused; an offer of h2c is not taken up.
+            if not self.last_read:
+                self.parser = httptools.HttpRequestParser(self)
+                rest = data[upgrade.args[0] :]
+                if rest:
+                    self.data_received(rest)
+                    return
+        except httptools.HttpParserError:
+            if not self.last_read:
+                self.cannot_read("bad_request")
+        x = self.reading
+        if x is not None:
+            if x.chunked and self.wire_bytes > 2 * x.body_bytes + WIRE_SLACK:
+                self.cannot_read("bad_request")
+            elif x.body_bytes - self.body_mark >= BODY_STEP:
+                self.body_mark = x.body_bytes
+                if self.phase == BODY:
+                    self.wait(BODY, self.beam.settings.gateway_body_seconds)
+        elif self.in_head and self.head_bytes > heads.MAX_HEAD and not self.last_read:
+            self.cannot_read("head_too_large")
+        self.advance()
+
+    def eof_received(self) -> bool | None:  # type: ignore[override]
+        if not self.queue or self.reading is not None or self.phase == LINGER:
+            return None
+        # The client has said all and still wants its answers.
+        self.last_read = True
+        self.queue[-1].keep = False
+        return True
+
+    def cannot_read(self, code: str) -> None:
+        """What follows on this connection can not be told apart: answer and hang up."""
+        self.last_read = True
+        x, self.reading = self.reading, None
+        if x is None:
+            x = self.new_exchange()
+            x.request_id = heads.new_request_id()
+            self.queue.append(x)
+        x.keep = False
+        if x.stage == WAITING:
+            x.refusal = code
+        else:
+            self.withdraw(x)
+            self.refuse(x, code)
+
+    def on_message_begin(self) -> None:
+        self.url = b""
+        self.headers = []
+        self.in_head = True
+        self.trailer_bytes = 0
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if self.in_head:
+            self.headers.append((name.lower(), value))
+        else:
+            # Trailers are read and dropped.
+            self.trailer_bytes += len(name) + len(value)
+
+    def on_headers_complete(self) -> None:
+        self.in_head = False
+        if self.last_read:
+            return
+        x = self.reading = self.new_exchange()
+        self.queue.append(x)
+        self.body_mark = self.wire_bytes = 0
+        x.method = self.parser.get_method()
+        version = self.parser.get_http_version()
+        x.old = version != "1.1"
+        x.keep = not x.old and self.parser.should_keep_alive()
+        x.refusal = self._judge(x, version)
+        self.head_bytes = 0
+        if not x.request_id:
+            x.request_id = heads.new_request_id()
+        if x.refusal is not None:
+            # A message that two readers could read in two ways ends the connection.
+            x.keep = x.keep and x.refusal in _PLAIN_REFUSALS
+        elif x.pool is not None:
+            stamp = self.stamp if x.address == self.address else heads.forwarded(x.address)
+            x.head[:0] = (x.method, b" ", x.target, x.pool.start_line_end, stamp)
+            x.head += (b"x-request-id: ", x.request_id, b"\r\n")
+
+    def _judge(self, x: Exchange, version: str) -> str | None:
+        """The code of the refusal that this request has earned by its head, or None."""
+        headers = self.headers
+        x.address = self.address
+        if len(headers) > heads.MAX_FIELDS:
+            return "head_too_large"
+        if self.head_bytes > heads.MAX_HEAD and len(self.url) <= heads.MAX_TARGET:
+            size = sum(len(name) + len(value) + 4 for name, value in headers)
+            if size > heads.MAX_HEAD:
+                return "head_too_large"
+        if version not in ("1.1", "1.0"):
+            return "version_not_supported"
+        if x.method not in heads.METHODS:
+            return "method_not_allowed"
+        refusal = heads.read_target(x, self.url) or heads.read_fields(x, headers)
+        if refusal is not None:
+            return refusal
+        if self.trusting:
+            x.address = heads.last_forwarded(headers) or self.address
+        found = self.beam.table.find(x.path)
+        if found is None:
+            x.headers = headers
+        else:
+            x.route, x.pool = found
+            if x.length is not None and x.length > x.route.body_limit:
+                return "too_large"
+        return None
+
+    def on_body(self, body: bytes) -> None:
+        x = self.reading
+        if x is None or x.over:
+            return
+        x.body_bytes += len(body)
+        if x.route is None or x.refusal is not None:
+            return
+        if x.body_bytes > x.route.body_limit:
+            self.cannot_read("too_large")
+        else:
+            x.body.append(body)
+
+    def on_message_complete(self) -> None:
+        x, self.reading = self.reading, None
+        if x is None:
+            return
+        x.complete = True
+        if self.trailer_bytes > MAX_TRAILERS:
+            self.reading = x
+            self.cannot_read("head_too_large")
+        if not x.keep:
+            self.last_read = True
