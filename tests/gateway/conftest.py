@@ -5,18 +5,18 @@ import contextlib
 import json
 import socket
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
 import uvicorn
+
 from gateway import server
 from gateway.beam import Beam
 from gateway.settings import GatewaySettings
 from gateway.table import SERVICES
-
 from kit.auth import AUDIENCE
 from kit.ids import uuid7
 from kit.jose import SigningKey
@@ -165,9 +165,11 @@ class Answer:
         return found
 
 
-async def read_answer(reader: asyncio.StreamReader, *, head_only: bool = False) -> Answer:
+async def read_answer(
+    reader: asyncio.StreamReader, first: bytes = b"", *, head_only: bool = False
+) -> Answer:
     """One whole answer off the wire, read strictly."""
-    head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
+    head = (first + await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
     version, status = head[0].split(" ", 2)[:2]
     assert version == "HTTP/1.1"
     headers = [(n.lower(), v.strip()) for n, _, v in (line.partition(":") for line in head[1:-2])]
@@ -191,27 +193,31 @@ async def read_answer(reader: asyncio.StreamReader, *, head_only: bool = False) 
     return answer
 
 
-async def talk(port: int, *pieces: bytes, pause: float = 0.0, limit: int = 1 << 20) -> list[Answer]:
-    """Send raw bytes, then read whole answers until the gateway hangs up (or says no more)."""
-    reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=limit)
+async def talk(port: int, *pieces: bytes, pause: float = 0.0, stay: bool = False) -> list[Answer]:
+    """Send raw bytes, say that this was all (unless `stay`), and read whole answers until the
+    gateway hangs up."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=1 << 20)
     answers: list[Answer] = []
-    try:
+    with contextlib.closing(writer):
         for piece in pieces:
             writer.write(piece)
             with contextlib.suppress(ConnectionError):
                 await writer.drain()
             await asyncio.sleep(pause)
-        while True:
-            try:
-                async with asyncio.timeout(0.6 if answers else 8):
-                    answers.append(await read_answer(reader))
-            except TimeoutError:
-                return answers
-            except asyncio.IncompleteReadError as end:
-                assert not end.partial, f"an answer was cut: {end.partial!r}"
-                return answers
-    finally:
-        writer.close()
+        if not stay:
+            writer.write_eof()
+        async with asyncio.timeout(15):
+            while (answer := await next_answer(reader)) is not None:
+                answers.append(answer)
+    return answers
+
+
+async def next_answer(reader: asyncio.StreamReader) -> Answer | None:
+    """The next answer, None at a clean end of the connection; fails on half an answer."""
+    first = await reader.read(1)
+    if not first:
+        return None
+    return await read_answer(reader, first)
 
 
 def request(
@@ -230,8 +236,8 @@ Ask = Callable[..., Awaitable[Answer]]
 
 
 @pytest.fixture(scope="module")
-def keys(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Keys]:
-    yield Keys(Path(tmp_path_factory.mktemp("keys")))
+def keys(tmp_path_factory: pytest.TempPathFactory) -> Keys:
+    return Keys(Path(tmp_path_factory.mktemp("keys")))
 
 
 @pytest.fixture
@@ -255,6 +261,7 @@ def open_door(keys: Keys) -> Opener:
                 "issuer": ISSUER,
                 "jwks_url": keys.file.as_uri(),
                 "gateway_linger_seconds": 0.2,
+                "gateway_rate": 0,
                 **urls,
                 **settings,
             }
