@@ -1,0 +1,339 @@
+"""Licences: issued, found, and moved through their states."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date, datetime, time, timedelta
+from typing import Any
+
+from sqlalchemy import func, select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from contracts.case import Delivery
+from contracts.licence import LicenceIssued
+from kit.auth import Caller
+from kit.clock import CITY, city_day, now
+from kit.errors import NotFound
+from kit.outbox import emit
+from kit.secrets import Vault, mask_id_number, mask_name
+from kit.states import move
+
+from . import credentials, numbers, status_lists, types
+from .keys import Signer
+from .models import LICENCE, LIVE, Licence, LicenceChange, LicenceType, sealed_at
+
+HOLDER_CODE_TYPES = {"person": ("公民身份号码", "111"), "enterprise": ("统一社会信用代码", "001")}
+NATIONAL_STATES = {
+    "active": "01",
+    "suspended": "02",
+    "revoked": "03",
+    "replaced": "04",
+    "expired": "05",
+}
+LONG_TERM = "长期"
+
+
+@dataclass(frozen=True)
+class Holder:
+    """Whose licence it is. `number`: citizen id number or credit code."""
+
+    account_id: str
+    kind: str
+    name: str = field(repr=False)
+    number: str = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Grant:
+    """What the authority granted."""
+
+    licence_id: str
+    licence_type: str
+    region: str
+    dept: str
+    valid_from: date
+    years: int | None
+    """Years of validity; None: long-term."""
+    fields: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    case_id: str | None = None
+    item_code: str | None = None
+    delivery: Delivery = "none"
+    address_id: str | None = None
+
+
+@dataclass(frozen=True)
+class Face:
+    """A licence as it may be shown: names and numbers masked."""
+
+    row: Licence
+    holder_name: str
+    holder_number: str
+
+    @property
+    def metadata(self) -> dict[str, str]:
+        """Elements of GB/T 36903 under their standard names."""
+        row = self.row
+        code_type, code_type_code = HOLDER_CODE_TYPES[row.holder_kind]
+        until = row.valid_until.isoformat() if row.valid_until else LONG_TERM
+        return {
+            "ZZMC": row.name,
+            "ZZLXDM": row.type_code,
+            "ZZBH": row.serial,
+            "ZZBS": row.number,
+            "ZZBFJG": row.issuer_name,
+            "ZZBFJGDM": row.issuer_code,
+            "ZZBFRQ": city_day(row.issued_at).isoformat(),
+            "CZZT": self.holder_name,
+            "CZZTDM": self.holder_number,
+            "CZZTDMLX": code_type,
+            "CZZTDMLXDM": code_type_code,
+            "ZZYXQQSRQ": row.valid_from.isoformat(),
+            "ZZYXQJZRQ": until,
+            "ZZZT": NATIONAL_STATES[row.state],
+        }
+
+
+def last_day(valid_from: date, years: int | None) -> date | None:
+    """The last day of a validity of whole years; None when long-term."""
+    if years is None:
+        return None
+    try:
+        end = valid_from.replace(year=valid_from.year + years)
+    except ValueError:  # 29 February in a year that has none
+        end = date(valid_from.year + years, 3, 1)
+    return end - timedelta(days=1)
+
+
+def today() -> date:
+    """The date in the city."""
+    return city_day(now())
+
+
+async def issue(
+    session: AsyncSession, vault: Vault, signer: Signer, holder: Holder, grant: Grant
+) -> Licence:
+    """Make, sign and announce a licence. Where a holder can have but one of the type, the one
+    that lived is replaced by the next edition. Raises UnknownType, UnknownIssuer (409)."""
+    kind, issuer = await types.find(session, grant.licence_type, grant.dept)
+    issued_at = now()
+    holder_index = vault.index(holder.number)
+    former = await _replace(session, kind, holder_index)
+    ordinal = await session.scalar(
+        select(func.nextval(func.pg_get_serial_sequence("licence", "ordinal")))
+    )
+    assert ordinal is not None
+    serial, edition = f"{city_day(issued_at).year}{ordinal:09d}", 1
+    if former is not None and former.issuer_code == issuer.uscc:
+        serial, edition = former.serial, former.edition + 1
+
+    def seal(column: str, value: str) -> bytes:
+        return vault.seal(value, bound_to=sealed_at("licence", column, grant.licence_id))
+
+    said = {k: v for k, v in grant.fields.items() if k in kind.face_fields and v is not None}
+    opened = {k: v for k, v in said.items() if k in kind.open_fields}
+    hidden = {k: v for k, v in said.items() if k not in kind.open_fields}
+    row = Licence(
+        id=grant.licence_id,
+        version=1,
+        state="active",
+        ordinal=ordinal,
+        licence_type=kind.code,
+        type_code=kind.type_code,
+        name=kind.name,
+        number=numbers.compose(kind.type_code, issuer.uscc, serial, edition),
+        serial=serial,
+        edition=edition,
+        issuer_code=issuer.uscc,
+        issuer_name=issuer.name,
+        region=grant.region,
+        dept=grant.dept,
+        holder_id=holder.account_id,
+        holder_kind=holder.kind,
+        holder_name=seal("holder_name", holder.name),
+        holder_number=seal("holder_number", holder.number),
+        holder_index=holder_index,
+        per_holder=kind.per_holder,
+        fields=opened,
+        sealed_fields=seal("sealed_fields", json.dumps(hidden, ensure_ascii=False)),
+        kid=signer.key.kid,
+        valid_from=grant.valid_from,
+        valid_until=last_day(grant.valid_from, grant.years),
+        case_id=grant.case_id,
+        item_code=grant.item_code,
+        issued_at=issued_at,
+    )
+    row.credential = seal("credential", _credential(signer, row, holder, hidden))
+    session.add(row)
+    emit(
+        session,
+        LicenceIssued(
+            licence_id=row.id,
+            licence_type=row.licence_type,
+            holder_id=row.holder_id,
+            case_id=row.case_id,
+            item_code=row.item_code,
+            valid_from=row.valid_from,
+            valid_until=row.valid_until,
+            delivery=grant.delivery,
+            address_id=grant.address_id,
+        ),
+        subject=row.id,
+        version=row.version,
+        region=row.region,
+        dept=row.dept,
+    )
+    await session.flush()
+    return row
+
+
+async def _replace(session: AsyncSession, kind: LicenceType, holder_index: str) -> Licence | None:
+    if not kind.per_holder:
+        return None
+    former = await session.scalar(
+        select(Licence)
+        .where(
+            Licence.licence_type == kind.code,
+            Licence.holder_index == holder_index,
+            Licence.per_holder,
+            Licence.state.in_(LIVE),
+        )
+        .with_for_update()
+    )
+    if former is not None:
+        move(session, former, LICENCE, "replace")
+        # The unique index must see the former one gone before the new one comes.
+        await session.flush()
+    return former
+
+
+def _credential(
+    signer: Signer, row: Licence, holder: Holder, hidden_fields: Mapping[str, Any]
+) -> str:
+    claims: dict[str, Any] = {
+        "iss": signer.issuer,
+        "iat": int(row.issued_at.timestamp()),
+        "nbf": int(_midnight(row.valid_from).timestamp()),
+        "vct": f"urn:cn:beam:licence:{row.licence_type}",
+        "licence_id": row.id,
+        "licence_type": row.licence_type,
+        "licence_name": row.name,
+        "licence_type_code": row.type_code,
+        "number": row.number,
+        "issuing_authority": row.issuer_name,
+        "issuing_authority_code": row.issuer_code,
+        "valid_from": row.valid_from.isoformat(),
+        "valid_until": row.valid_until.isoformat() if row.valid_until else None,
+        "status": {"status_list": status_lists.place(signer.issuer, row.ordinal)},
+    }
+    if row.valid_until is not None:
+        claims["exp"] = int(_midnight(row.valid_until + timedelta(days=1)).timestamp())
+    return credentials.issue(
+        signer,
+        claims,
+        hidden={
+            "holder_kind": holder.kind,
+            "holder_name": holder.name,
+            "holder_number": holder.number,
+        },
+        fields=row.fields,
+        hidden_fields=hidden_fields,
+    )
+
+
+def _midnight(day: date) -> datetime:
+    return datetime.combine(day, time(), CITY)
+
+
+def face(vault: Vault, row: Licence) -> Face:
+    """What may be shown of a licence."""
+
+    def unseal(column: str, sealed: bytes) -> str:
+        return vault.open(sealed, bound_to=sealed_at("licence", column, row.id))
+
+    return Face(
+        row,
+        mask_name(unseal("holder_name", row.holder_name)),
+        mask_id_number(unseal("holder_number", row.holder_number)),
+    )
+
+
+def all_fields(vault: Vault, row: Licence) -> dict[str, Any]:
+    """Every field of the licence, for its holder only."""
+    sealed = vault.open(row.sealed_fields, bound_to=sealed_at("licence", "sealed_fields", row.id))
+    return {**row.fields, **json.loads(sealed)}
+
+
+def credential(vault: Vault, row: Licence, disclose: Sequence[str] | None) -> str:
+    """The signed credential, for its holder only; with `disclose` only these fields come along."""
+    whole = vault.open(row.credential, bound_to=sealed_at("licence", "credential", row.id))
+    return whole if disclose is None else credentials.narrow(whole, disclose)
+
+
+async def of_holder(session: AsyncSession, holder_id: str, licence_id: str) -> Licence:
+    """A licence of this account. Raises NotFound, also for somebody else's."""
+    row = await session.scalar(
+        select(Licence).where(Licence.id == licence_id, Licence.holder_id == holder_id)
+    )
+    if row is None:
+        raise NotFound("没有找到这张证照。", "There is no such licence of yours.")
+    return row
+
+
+async def list_of_holder(
+    session: AsyncSession,
+    holder_id: str,
+    *,
+    licence_type: str | None,
+    before: int | None,
+    limit: int,
+) -> list[Licence]:
+    """An account's licences, newest first, at most `limit`, those with an ordinal < `before`."""
+    wanted = select(Licence).where(Licence.holder_id == holder_id)
+    if licence_type is not None:
+        wanted = wanted.where(Licence.licence_type == licence_type)
+    if before is not None:
+        wanted = wanted.where(Licence.ordinal < before)
+    return list(await session.scalars(wanted.order_by(Licence.ordinal.desc()).limit(limit)))
+
+
+async def of_issuer(session: AsyncSession, staff: Caller, licence_id: str) -> Licence:
+    """A licence that the caller's department issued in the caller's region, locked.
+    Raises NotFound."""
+    row = await session.scalar(
+        select(Licence)
+        .where(
+            Licence.id == licence_id,
+            Licence.dept == staff.dept,
+            Licence.region == staff.region,
+        )
+        .with_for_update()
+    )
+    if row is None:
+        raise NotFound("本部门没有签发过这张证照。", "Your department issued no such licence.")
+    return row
+
+
+def change(
+    session: AsyncSession, row: Licence, action: str, *, reason_code: str, actor: str
+) -> None:
+    """Suspend, resume or revoke a locked licence, and keep who did it and why.
+    Raises IllegalMove (409)."""
+    move(session, row, LICENCE, action)
+    session.add(
+        LicenceChange(licence_id=row.id, action=action, reason_code=reason_code, actor=actor)
+    )
+
+
+async def expire_overdue(session: AsyncSession, *, limit: int = 200) -> int:
+    """Expire live licences whose last day is over. Returns how many those were."""
+    rows = list(
+        await session.scalars(
+            select(Licence)
+            .where(Licence.state.in_(LIVE), Licence.valid_until < today())
+            .limit(limit)
+            .with_for_update(skip_locked=True)
+        )
+    )
+    for row in rows:
+        move(session, row, LICENCE, "expire")
+    return len(rows)

@@ -1,0 +1,17 @@
+"""What licence-svc listens to."""
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from contracts.case import CaseDecided
+from kit.inbox import Meta, Subscribers
+
+from . import orders
+
+on = Subscribers()
+
+
+@on(CaseDecided)
+async def order_licence(session: AsyncSession, decided: CaseDecided, meta: Meta) -> None:
+    """An approved case that ends in a licence gets one."""
+    if decided.outcome == "approved" and decided.licence_type is not None:
+        await orders.place(session, decided, meta)
