@@ -43,9 +43,15 @@ class Service:
     on: Subscribers = field(default_factory=Subscribers)
     buses: list[Bus] = field(default_factory=list)
 
-    async def start(self, nats: str, **options: Any) -> Bus:
+    async def start(
+        self, nats: str, *, nats_user: str = "", nats_password: str = "", **options: Any
+    ) -> Bus:
         settings = ServiceSettings(
-            service=self.name, database_url=SecretStr(self.url), nats_url=nats
+            service=self.name,
+            database_url=SecretStr(self.url),
+            nats_url=nats,
+            nats_user=nats_user,
+            nats_password=SecretStr(nats_password),
         )
         bus = Bus(settings, self.engine, self.sessions, self.on, **options)
         await bus.start()
@@ -90,8 +96,14 @@ class Broker(NatsServer):
         shutil.rmtree(self.store)
         self.start()
 
+    def stop_keeping(self) -> None:
+        self._end(signal.SIGTERM)
+
     def kill(self) -> None:
-        os.kill(self.pid, signal.SIGKILL)
+        self._end(signal.SIGKILL)
+
+    def _end(self, number: signal.Signals) -> None:
+        os.kill(self.pid, number)
         while self.poll() is None:
             time.sleep(0.01)
 
