@@ -196,9 +196,16 @@ def temporary_database() -> Iterator[str]:
 
 
 @contextlib.asynccontextmanager
-async def serve(app: Any) -> AsyncIterator[str]:
-    """The address of an ASGI app on a free port of the loopback."""
-    config = uvicorn.Config(app, port=0, log_level="warning", lifespan="on", ws="none")
+async def serve(app: Any, *, port: int = 0, lifespan: str = "on") -> AsyncIterator[str]:
+    """The address of an ASGI app on a (free) port of the loopback; `lifespan="off"` for one that
+    runs already."""
+    config = uvicorn.Config(
+        app,
+        port=port,
+        log_level="warning",
+        lifespan=lifespan,  # type: ignore[arg-type]
+        ws="none",
+    )
     server = uvicorn.Server(config)
     server.install_signal_handlers = lambda: None  # type: ignore[attr-defined]
     task = asyncio.create_task(server.serve())

@@ -277,7 +277,7 @@ async def courier(journey: Journey) -> str:
         return next((line for line in items if line["waybill_no"]), None)
 
     shipment = await until(placed, "no shipment was placed")
-    for step in ("PICKED_UP", "OUT_FOR_DELIVERY", "DELIVERED"):
+    for step in ("picked_up", "out_for_delivery", "delivered"):
         body = {"waybill_no": shipment["waybill_no"], "to": step}
         await journey.stage.simulate("/_sim/sf/advance", body)
 
