@@ -105,15 +105,16 @@ def _server(program: Program, wanted: dict[str, Any]) -> _Server:
     os.environ.clear()
     os.environ.update(wanted["env"])
     settings = _settings(importlib.import_module(f"{program.package}.settings"), program)
-    app = importlib.import_module(f"{program.package}.main").create_app(settings)
-    http: Any = getattr(importlib.import_module(f"{program.package}.main"), "HTTP", "httptools")
+    if program.kind == "gateway":
+        # It knows for itself how it must be served: its proxy lane is a protocol class.
+        return _Server(importlib.import_module(f"{program.package}.server").config(settings))
     return _Server(
         uvicorn.Config(
-            app,
-            host=wanted["host"],
+            importlib.import_module(f"{program.package}.main").create_app(settings),
+            host="127.0.0.1",
             port=wanted["port"],
             loop="uvloop",
-            http=http,
+            http="httptools",
             ws="none",
             lifespan="on",
             access_log=False,

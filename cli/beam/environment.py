@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from kit.broker_config import DepartmentUser, ServiceUser, accounts_config, department_durable
 
 from .place import Place
-from .programs import GATEWAY, PROGRAMS, SERVICES, Program
+from .programs import GATEWAY, PROGRAMS, SANDBOX, SERVICES, Program
 from .provision import Database
 from .secret_store import SecretStore
 
@@ -37,7 +37,6 @@ class Environment:
             "BEAM_ISSUER": self._base.get("BEAM_ISSUER", place.url(GATEWAY)),
             "BEAM_JWKS_URL": f"{identity}/.well-known/jwks.json",
             "BEAM_TOKEN_URL": f"{identity}/oauth2/token",
-            "BEAM_KEYS": str(place.keys),
         }
         env |= {f"BEAM_{p.name.upper()}_URL": place.url(p) for p in PROGRAMS}
         match program.kind:
@@ -49,7 +48,6 @@ class Environment:
                     "BEAM_NATS_URL": self._nats_url,
                     "BEAM_NATS_USER": program.name,
                     "BEAM_NATS_PASSWORD": self._secrets.of("nats", program.name),
-                    "BEAM_SERVICE_SECRET": self._secrets.of("client", program.name),
                 }
             case "sandbox":
                 env |= {
@@ -73,9 +71,28 @@ class Environment:
             "BEAM_SERVICE_SECRET": secrets.of("client", name),
             "BEAM_VAULT_KEY_FILE": str(secrets.vault_file(name)),
         }
-        if name == "identity":
-            env["BEAM_CLIENT_SECRETS_FILE"] = str(secrets.clients_file())
-        return env
+        return env | self._of_its_own(name)
+
+    def _of_its_own(self, service: str) -> dict[str, str]:
+        """What only this service has to know."""
+        place = self._place
+        match service:
+            case "identity":
+                return {"BEAM_SERVICE_SECRETS_FILE": str(self._secrets.clients_file())}
+            case "payment":
+                return {
+                    "BEAM_WECHAT_KEYS": str(place.keys / "wechat"),
+                    "BEAM_WECHAT_BASE_URL": place.url(SANDBOX),
+                    "BEAM_WECHAT_NOTIFY_URL": place.url(GATEWAY),
+                }
+            case "logistics":
+                return {
+                    "BEAM_SF_KEYS": str(place.keys / "sf"),
+                    "BEAM_SF_BASE_URL": place.url(SANDBOX),
+                }
+            case "exchange":
+                return {"BEAM_PARTNER_DEPTS": ",".join(self._secrets.departments)}
+        return {}
 
 
 def broker_accounts(secrets: SecretStore, durables: Mapping[str, list[str]]) -> str:
@@ -116,6 +133,8 @@ def partners(secrets: SecretStore, nats_url: str) -> list[dict[str, str]]:
             "durable": user.durable,
             "stream": "EVENTS",
             "inbox_prefix": user.inbox_prefix,
+            "client_id": f"dept-{user.code}",
+            "client_secret": secrets.of("partner", user.code),
         }
         for user in (
             DepartmentUser(code, secrets.of("department", code)) for code in secrets.departments

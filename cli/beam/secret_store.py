@@ -23,18 +23,20 @@ class SecretStore:
             ("owner", [p.name for p in SERVICES]),
             ("database", [p.name for p in SERVICES]),
             ("nats", [p.name for p in PROGRAMS if p.kind != "sandbox"]),
-            ("client", [p.name for p in PROGRAMS if p.kind != "sandbox"]),
+            ("client", [p.name for p in SERVICES]),
             ("department", DEMO_DEPARTMENTS),
+            ("partner", DEMO_DEPARTMENTS),
         ):
             entries = known.setdefault(part, {})
             for name in names:
-                entries.setdefault(name, secrets.token_urlsafe(24))
+                entries.setdefault(name, secrets.token_urlsafe(32))
         if json.dumps(known) != before:
             write_whole(file, known)
         self._known = known
 
     def of(self, part: str, name: str) -> str:
-        """`part` is owner | database | nats | client | department."""
+        """`part` is owner | database | nats | client (by program), department (at the broker) |
+        partner (at the token endpoint; by department)."""
         return str(self._known[part][name])
 
     def database_passwords(self) -> dict[str, tuple[str, str]]:
@@ -45,14 +47,11 @@ class SecretStore:
     def departments(self) -> list[str]:
         return list(self._known["department"])
 
-    def add_department(self, code: str) -> None:
-        self._known["department"].setdefault(code, secrets.token_urlsafe(24))
-        write_whole(self._data / "secrets.json", self._known)
-
     def clients_file(self) -> Path:
-        """JSON `{"svc-case": secret, …}`, for identity-svc alone."""
+        """JSON `{"svc-case": secret, "dept-SAMR": secret, …}`, for identity-svc alone."""
         file = self._data / "clients.json"
         wanted = {f"svc-{name}": secret for name, secret in self._known["client"].items()}
+        wanted |= {f"dept-{code}": secret for code, secret in self._known["partner"].items()}
         if not file.exists() or json.loads(file.read_text()) != wanted:
             write_whole(file, wanted)
         return file

@@ -253,7 +253,6 @@ class Supervisor:
         return {
             program.name: {
                 "env": self._environment.of(program),
-                "host": "127.0.0.1",
                 "port": self._place.port(program),
                 "seed": self._wants_seed(program),
             }

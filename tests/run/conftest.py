@@ -44,6 +44,15 @@ class Settings:
     def __init__(self):
         self.env = {k: v for k, v in os.environ.items() if k.startswith("BEAM_")}
 """
+TOY_SERVER = """
+import os
+import uvicorn
+from .main import create_app
+
+def config(settings):
+    port = int(os.environ["BEAM_GATEWAY_PORT"])
+    return uvicorn.Config(create_app(settings), port=port, log_config=None, lifespan="on")
+"""
 TOY_KEYS = """
 def provision(folder):
     folder.mkdir(exist_ok=True)
@@ -61,6 +70,7 @@ def toys() -> Iterator[Path]:
         (package / "__init__.py").touch()
         (package / "main.py").write_text(TOY_MAIN)
         (package / "settings.py").write_text(TOY_SETTINGS)
+    (folder / "gateway" / "server.py").write_text(TOY_SERVER)
     (folder / "sandbox" / "keys.py").write_text(TOY_KEYS)
     yield folder
     shutil.rmtree(folder)

@@ -48,7 +48,9 @@ def test_each_program_is_told_only_what_is_its_own(beam: Callable[..., Beam]) ->
     assert "payment_svc:" in told["payment"]["BEAM_DATABASE_URL"]
     assert told["case"]["BEAM_PAYMENT_URL"] == run["services"]["payment"]
     assert told["case"]["BEAM_WECHAT_TIMEOUT"] == "7"
-    assert [name for name, env in told.items() if "BEAM_CLIENT_SECRETS_FILE" in env] == ["identity"]
+    assert [name for name, env in told.items() if "BEAM_SERVICE_SECRETS_FILE" in env] == [
+        "identity"
+    ]
     gateway = get(run["gateway"])["env"]
     assert "BEAM_DATABASE_URL" not in gateway
     assert all("BEAM_POSTGRES_URL" not in env for env in told.values())
