@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from payment_svc.channels import BadSignature
-from payment_svc.channels.wechat_keys import PlatformKeys, authorization, decrypt
+from payment_svc.channels.wechat_keys import KeyRing, PlatformKeys, authorization, decrypt
 
 KEY = generate_private_key(65537, 2048)
 TARGETS = st.text(st.characters(codec="ascii", exclude_categories=["C", "Z"]), min_size=1)
@@ -61,13 +61,33 @@ def test_what_is_sealed_is_opened_and_a_flipped_bit_is_not(
     st.binary(max_size=50),
 )
 async def test_no_junk_is_ever_believed_or_breaks_us(headers: dict[str, str], body: bytes) -> None:
-    async def fetch() -> dict[str, object]:
-        return {}
+    async def fetch() -> KeyRing:
+        return {"AB": KEY.public_key()}
 
-    keys = PlatformKeys(fetch, lambda: 1_700_000_000.0)  # type: ignore[arg-type]
-    keys._keys = {"AB": KEY.public_key()}
+    keys = PlatformKeys(fetch, lambda: 1_700_000_000.0)
     fixed = {"Wechatpay-Serial": "AB", "Wechatpay-Timestamp": "1700000000"}
     with pytest.raises(BadSignature):
         await keys.verify({**headers, **fixed}, body)
     with pytest.raises(BadSignature):
         await keys.verify({**fixed, **headers}, json.dumps(headers).encode())
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.binary(min_size=1, max_size=80), st.integers(0, 10_000))
+async def test_genuine_is_believed_and_one_changed_bit_is_not(body: bytes, place: int) -> None:
+    async def fetch() -> KeyRing:
+        return {"AB": KEY.public_key()}
+
+    keys = PlatformKeys(fetch, lambda: 1_700_000_000.0)
+    signature = KEY.sign(b"1700000000\nn\n" + body + b"\n", PKCS1v15(), SHA256())
+    headers = {
+        "Wechatpay-Timestamp": "1700000000",
+        "Wechatpay-Nonce": "n",
+        "WECHATPAY-SERIAL": "00ab",
+        "Wechatpay-Signature": base64.b64encode(signature).decode(),
+    }
+    await keys.verify(headers, body)
+    changed = bytearray(body)
+    changed[place % len(body)] ^= 1
+    with pytest.raises(BadSignature):
+        await keys.verify(headers, bytes(changed))
