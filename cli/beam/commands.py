@@ -5,6 +5,7 @@ import os
 import signal
 import sys
 import time
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -111,6 +112,30 @@ def doctor(lang: Language = "zh") -> None:
 
     with _told(lang):
         raise typer.Exit(examine(Place.from_environment(), lang))
+
+
+@app.command()
+def demo(
+    lang: Language = "zh",
+    speed: Annotated[float, typer.Option(help="每步后停顿秒数 / seconds between steps")] = 0.6,
+    fail: Annotated[
+        str | None, typer.Option(help="pay:缴费后不予许可并退款 / refused after payment, refunded")
+    ] = None,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", help="结果写入文件 / write the report to a file")
+    ] = None,
+    curl_file: Annotated[
+        Path | None, typer.Option("--curl", help="每一步的 curl 写入文件 / the curl line of each")
+    ] = None,
+) -> None:
+    """走完一件真事(食品经营许可) / play the main journey through the public API."""
+    from . import demo
+
+    with _told(lang):
+        if fail not in (None, "pay"):
+            raise Trouble(f"--fail 只认 pay,不认 {fail}。", f"--fail knows pay, not {fail}.")
+        code = demo.run(fail=fail, speed=speed, json_file=json_file, curl_file=curl_file)
+    raise typer.Exit(code)
 
 
 class _told:
