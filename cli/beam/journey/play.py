@@ -1,4 +1,4 @@
-"""Plays the journey: the order of the steps, what is told of each, and what must hold at the end."""
+"""Plays the journey: the order of the steps, what is told of each, what must hold at the end."""
 
 import asyncio
 import time
