@@ -3,20 +3,19 @@
 import asyncio
 import ctypes
 import os
-import signal
 import sys
 import time
 from collections.abc import Coroutine, Sequence
-from dataclasses import dataclass, field
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 import asyncpg
 
-from . import VERSION, health
+from . import VERSION
 from .environment import Environment, broker_accounts, partners
 from .ground import Ground
-from .nursery import Child, Nursery
+from .hosts import Host, Shared
+from .nursery import Nursery
 from .place import Place, write_whole
 from .programs import GATEWAY, PROGRAMS, SANDBOX, Program
 from .provision import Database, for_asyncpg, provision
@@ -26,21 +25,7 @@ from .state import State
 from .trouble import Trouble
 
 T = TypeVar("T")
-ATTEMPTS_AT_START = 3
-"""A program that dies this often before it was ready once ends the start."""
 STOP_SECONDS = 15.0
-
-
-@dataclass
-class Host:
-    """One process that runs one program, or all of them (`BEAM_PROCS=1`)."""
-
-    name: str
-    programs: list[Program]
-    child: Child | None = None
-    was_ready: bool = False
-    deaths: int = 0
-    ready: asyncio.Event = field(default_factory=asyncio.Event)
 
 
 class Supervisor:
@@ -64,7 +49,6 @@ class Supervisor:
         self._nursery = Nursery(place.logs / "zygote.log")
         self._secrets: SecretStore
         self._state: State
-        self._environment: Environment
         self._databases: dict[str, Database] = {}
         self._inventory: dict[str, Any] = {}
         self._hosts: list[Host] = []
@@ -124,9 +108,6 @@ class Supervisor:
             if isinstance(result, BaseException):
                 raise result
         say("数据库与 NATS 就绪", "PostgreSQL and NATS are up")
-        self._environment = Environment(
-            place, self._secrets, self._databases, self._ground.nats_url
-        )
         self._watch(self._ground.watch())
         self._hosts = self._plan()
         await asyncio.gather(*(self._bring_up(host) for host in self._hosts))
@@ -195,15 +176,28 @@ class Supervisor:
             )
 
     def _plan(self) -> list[Host]:
+        environment = Environment(
+            self._place, self._secrets, self._databases, self._ground.nats_url
+        )
+        shared = Shared(
+            place=self._place,
+            screen=self._screen,
+            nursery=self._nursery,
+            zygote_back=self._zygote_back,
+            environment=environment,
+            state=self._state,
+            seeds=frozenset(self._inventory["seeds"] if self._demo_data else ()),
+            changed=self._write_run_file,
+        )
         if os.environ.get("BEAM_PROCS") == "1":
-            return [Host("all", list(self._programs))]
-        return [Host(program.name, [program]) for program in self._programs]
+            return [Host("all", list(self._programs), shared)]
+        return [Host(program.name, [program], shared) for program in self._programs]
 
     async def _bring_up(self, host: Host) -> None:
         """Migrate what the host needs, start it, wait until it is ready."""
         mine = [p for p in host.programs if p.kind == "service"]
         await asyncio.gather(*(self._migrate(program) for program in mine))
-        self._watch(self._keep_alive(host))
+        self._watch(host.run())
         await host.ready.wait()
 
     async def _migrate(self, program: Program) -> None:
@@ -217,78 +211,6 @@ class Supervisor:
         role = urlsplit(database.runtime_url).username or ""
         arguments = [program.package, database.owner_url, role]
         await self._task(f"migrate-{program.name}", "beam.tasks:migrate", arguments)
-
-    async def _keep_alive(self, host: Host) -> None:
-        """Run the host for ever: start, wait for its end, pause, start again."""
-        pause = 0.1
-        while True:
-            await self._zygote_back.wait()
-            began = time.monotonic()
-            try:
-                host.child = await self._nursery.fork(
-                    host.name, {"programs": self._orders(host)}, self._screen.line
-                )
-            except ConnectionError:
-                await asyncio.sleep(0.1)
-                continue
-            self._write_run_file()
-            readiness = asyncio.create_task(self._wait_ready(host))
-            await host.child.ended.wait()
-            readiness.cancel()
-            code = await self._nursery.exit_code(host.child)
-            host.child.collect()
-            host.deaths += 1
-            if not host.was_ready and host.deaths >= ATTEMPTS_AT_START:
-                self._fail(host)
-                return
-            # Who ran well for a while starts again at once; who cannot start is given pauses.
-            pause = 0.1 if time.monotonic() - began > 20 else min(pause * 2, 10)
-            self._screen.notice(
-                f"{host.name} 已停止({_how(code)}),{pause:.1f} 秒后重新启动",
-                f"{host.name} has ended ({_how(code)}), starting again in {pause:.1f} s",
-            )
-            await asyncio.sleep(pause)
-
-    def _orders(self, host: Host) -> dict[str, Any]:
-        return {
-            program.name: {
-                "env": self._environment.of(program),
-                "port": self._place.port(program),
-                "seed": self._wants_seed(program),
-            }
-            for program in host.programs
-        }
-
-    def _wants_seed(self, program: Program) -> bool:
-        return (
-            self._demo_data
-            and program.name in self._inventory["seeds"]
-            and not self._state.is_seeded(program.name)
-        )
-
-    async def _wait_ready(self, host: Host) -> None:
-        child = host.child
-        assert child is not None
-        for program in host.programs:
-            await health.until_ready(self._place.port(program))
-        for program in host.programs:
-            while self._wants_seed(program):
-                if {"seeded": program.name} in child.told:
-                    self._state.mark_seeded(program.name)
-                await asyncio.sleep(0.02)
-        again = host.was_ready
-        host.was_ready = True
-        host.ready.set()
-        if again:
-            self._screen.notice(f"{host.name} 已恢复", f"{host.name} is back")
-
-    def _fail(self, host: Host) -> None:
-        self._failed = Trouble(
-            f"{host.name} 无法启动:\n{self._screen.tail(host.name)}",
-            f"{host.name} does not start, its last lines are above "
-            f"({self._place.logs / host.name}.log)",
-        )
-        self._stop.set()
 
     def _part(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         """A part of the start that runs beside others and is cancelled with it."""
@@ -346,12 +268,6 @@ class Supervisor:
         await self._ground.stop()
         if self._failed is not None:
             raise self._failed
-
-
-def _how(code: int | None) -> str:
-    if code is None:
-        return "?"
-    return signal.Signals(-code).name if code < 0 else f"exit {code}"
 
 
 def _adopt_orphans() -> None:
