@@ -1,0 +1,73 @@
+# 一网通办 · 一梁四柱 (One Beam). `make help` lists what there is.
+.DEFAULT_GOAL := help
+SHELL := /bin/sh
+
+# The first Python from 3.11 on that the machine has; or say PYTHON=/path/to/python3.11.
+PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3.14 python3; do \
+	command -v $$p >/dev/null 2>&1 && { echo $$p; break; }; done)
+PY := .venv/bin/python
+
+.PHONY: help
+help: ## 显示这份说明 / show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: install
+install: ## 按锁定的版本安装到 .venv / install what requirements.lock names into .venv
+	@test -n "$(PYTHON)" || { echo "✗ 未找到 Python 3.11+ / no Python 3.11+ found" >&2; exit 2; }
+	@$(PYTHON) cli/install.py
+
+.PHONY: run
+run: install ## 启动全部,Ctrl-C 停止 / start everything (BEAM_PORT_BASE, BEAM_DATA, ARGS="--lang en")
+	@exec $(PY) -m beam run $(ARGS)
+
+.PHONY: stop
+stop: install ## 停止正在运行的 / stop what runs on this data folder
+	@$(PY) -m beam stop
+
+.PHONY: demo
+demo: install ## 走完一件真事 / one real matter from end to end (ARGS="--speed 0 --json FILE")
+	@exec $(PY) -m beam demo $(ARGS)
+
+.PHONY: test
+test: install ## 全部测试 / all tests, from nothing (ARGS="tests/kit -x")
+	@$(PY) -m pytest $(ARGS)
+
+.PHONY: test-quick
+test-quick: install ## 不含慢测试 / without the slow ones
+	@$(PY) -m pytest -m "not slow" $(ARGS)
+
+.PHONY: check
+check: install ## 格式、类型、分层、房屋规则 / ruff, mypy --strict, import-linter, house tests
+	@$(PY) -m ruff format --check .
+	@$(PY) -m ruff check .
+	@$(PY) -m mypy
+	@.venv/bin/lint-imports
+	@$(PY) -m pytest -q tests/house
+
+.PHONY: contracts
+contracts: install ## 生成 OpenAPI、AsyncAPI、JSON Schema / write the published contracts
+	@$(PY) -m beam contracts $(ARGS)
+
+.PHONY: bench
+bench: install ## 性能对照 / the benchmark against its peers
+	@$(PY) -m bench $(ARGS)
+
+.PHONY: doctor
+doctor: install ## 检查本机条件 / check whether this machine can run it
+	@$(PY) -m beam doctor $(ARGS)
+
+.PHONY: migrate
+migrate: install ## 只建库并迁移 / create and migrate the databases, nothing else
+	@$(PY) -m beam migrate $(ARGS)
+
+.PHONY: lock
+lock: ## 重新锁定依赖(需要 uv) / resolve the dependencies anew (needs uv)
+	@command -v uv >/dev/null || { echo "✗ 需要 uv / uv is needed (pip install uv)" >&2; exit 2; }
+	@uv pip compile --universal --python-version 3.11 --all-extras --generate-hashes --no-header \
+		--no-annotate --no-emit-index-url pyproject.toml -o requirements.lock
+
+.PHONY: clean
+clean: ## 停止并删除数据与缓存 / stop it and delete data and caches
+	@test ! -x $(PY) || $(PY) -m beam stop
+	@rm -rf "$${BEAM_DATA:-.data}" .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	@find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
