@@ -16,21 +16,17 @@ ROOT = Path(__file__).resolve().parent.parent
 VENV = ROOT / ".venv"
 LOCK = ROOT / "requirements.lock"
 STAMP = VENV / "installed"
-FLOORS = [
-    "contracts",
-    "kit",
-    "gateway",
-    "sandbox",
-    "cli",
-    "identity-svc",
-    "catalog-svc",
-    "case-svc",
-    "licence-svc",
-    "payment-svc",
-    "logistics-svc",
-    "helpdesk-svc",
-    "exchange-svc",
-]
+SERVICES = (
+    "identity",
+    "catalog",
+    "case",
+    "licence",
+    "payment",
+    "logistics",
+    "helpdesk",
+    "exchange",
+)
+FLOORS = ("contracts", "kit", "gateway", "sandbox", "cli", *(f"{name}-svc" for name in SERVICES))
 
 
 def main() -> int:
