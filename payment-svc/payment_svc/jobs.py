@@ -9,7 +9,8 @@ from kit.jobs import Jobs
 from . import attempts, orders, refunds
 
 jobs = Jobs()
-AT_ONCE = 10
+AT_ONCE = 6
+"""Rows together: fewer than the connections of the pool."""
 
 
 async def _each(

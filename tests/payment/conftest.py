@@ -4,8 +4,11 @@ call-backs over a real port."""
 import asyncio
 import contextlib
 import json
+import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cached_property
 from typing import Any
 
 import httpx
@@ -20,7 +23,10 @@ from kit.app import Runtime
 from kit.ids import new_id
 from kit.outbox import emit
 from kit.testing import Ground, Running, until
+from sandbox.book import Book
 from sandbox.testing import Sandbox, free_port, sandbox
+from sandbox.wechat.notices import Notices
+from sandbox.wechat.wire import Wire
 
 PAYER = "acc_zhangsan"
 
@@ -162,6 +168,50 @@ class Town:
             for what in ("faults", "notices"):
                 (await client.delete(f"/_sim/wechat/{what}")).raise_for_status()
 
+    async def notice(self, order_id: str, **changes: Any) -> tuple[dict[str, str], bytes]:
+        """A genuine notice that the newest attempt of an order is paid: headers and body.
+
+        `changes` go into what it tells; `notice_id` names it.
+        """
+        numbers = await self.column(
+            "select trade_no from attempt where order_id = :id order by n desc", id=order_id
+        )
+        return self.sign({"out_trade_no": numbers[0], **changes})
+
+    @cached_property
+    def wire(self) -> Wire:
+        """WeChat Pay's pen, to sign what it never said."""
+        return Wire(self.outside.keys, Book(self.outside.folder / "notices"))
+
+    def sign(self, told: dict[str, Any]) -> tuple[dict[str, str], bytes]:
+        wire = self.wire
+        notice_id = told.pop("notice_id", new_id("n"))
+        plain = {
+            "mchid": wire.side.mchid,
+            "appid": wire.side.appid,
+            "trade_state": "SUCCESS",
+            "transaction_id": new_id("42")[:28],
+            "success_time": datetime.now(UTC).replace(microsecond=0).isoformat(),
+            "amount": {"total": 8000, "currency": "CNY"},
+            **told,
+        }
+        content = {
+            "event_type": "TRANSACTION.SUCCESS",
+            "original_type": "transaction",
+            "summary": "支付成功",
+            "plain": plain,
+        }
+        post = {
+            "id": notice_id,
+            "content": json.dumps(content),
+            "created_at": time.time(),
+            "signtest": 0,
+        }
+        return Notices(wire).render(post)
+
+    async def call_back(self, headers: dict[str, str], body: bytes) -> httpx.Response:
+        return await self.service.client.post("/callbacks/wechat", headers=headers, content=body)
+
     async def balance(self) -> dict[str, int]:
         """Balances by account; their sum is checked."""
         answer = await self.service.client.get(
@@ -207,7 +257,11 @@ async def no_trouble_left(request: pytest.FixtureRequest) -> AsyncIterator[None]
 
 @contextlib.asynccontextmanager
 async def open_town(
-    ground: Ground, nats_url: str, tmp_path_factory: pytest.TempPathFactory, **settings: Any
+    ground: Ground,
+    nats_url: str,
+    tmp_path_factory: pytest.TempPathFactory,
+    refund_seconds: float = 0.2,
+    **settings: Any,
 ) -> AsyncIterator[Town]:
     folder, port = tmp_path_factory.mktemp("outside"), free_port()
     own = {
@@ -216,7 +270,7 @@ async def open_town(
         "payment_tempo": 0.01,
         **settings,
     }
-    async with sandbox(folder, hang_seconds=3) as outside:
+    async with sandbox(folder, hang_seconds=3, refund_seconds=refund_seconds) as outside:
         own |= {"wechat_base_url": outside.url, "wechat_keys": outside.keys / "wechat"}
         async with (
             ground.service("payment_svc", nats=nats_url, **own) as service,
