@@ -10,7 +10,7 @@ import logging
 import secrets
 from datetime import datetime, timedelta
 
-from sqlalchemy import select, update
+from sqlalchemy import update
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session
 
@@ -80,7 +80,7 @@ def find(session: Session, token: str) -> tuple[RefreshFamily, RefreshToken] | N
     return family, link
 
 
-def use(
+def may_use(
     session: Session,
     family: RefreshFamily,
     link: RefreshToken,
@@ -93,13 +93,18 @@ def use(
     if not family.check_client(client) or family.state != "active" or family.expires_at <= now:
         return False
     if link.used_at is None:
-        link.used_at = now
         return True
-    successor = session.scalar(
-        select(RefreshToken).where(RefreshToken.token_hash == (link.replaced_by or ""))
-    )
+    successor = session.get(RefreshToken, link.replaced_by) if link.replaced_by else None
     if successor is not None and successor.used_at is None and now - link.used_at <= grace:
-        successor.used_at = now - grace - timedelta(seconds=1)
         return True
     revoke(session, family.id, "reuse")
     return False
+
+
+def replace(session: Session, link: RefreshToken, successor: str, now: datetime) -> None:
+    """Note that `successor` (a hash) was handed out for the link; one handed out before is dead,
+    and its use will be a reuse."""
+    if link.replaced_by is not None:
+        session.get_one(RefreshToken, link.replaced_by).used_at = now
+    link.used_at = link.used_at or now
+    link.replaced_by = successor

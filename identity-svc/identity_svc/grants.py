@@ -5,7 +5,7 @@ import secrets
 from datetime import timedelta
 from typing import Any
 
-from authlib.oauth2.rfc6749 import InvalidRequestError
+from authlib.oauth2.rfc6749 import InvalidGrantError, InvalidRequestError, InvalidScopeError
 from authlib.oauth2.rfc6749.grants import (
     AuthorizationCodeGrant,
     ClientCredentialsGrant,
@@ -156,7 +156,7 @@ class RefreshGrant(_Here, RefreshTokenGrant):  # type: ignore[misc]
         if found is None:
             return None
         family, self._link = found
-        may = families.use(
+        may = families.may_use(
             self.here.session,
             family,
             self._link,
@@ -166,17 +166,26 @@ class RefreshGrant(_Here, RefreshTokenGrant):  # type: ignore[misc]
         )
         return family if may else None
 
-    def authenticate_user(self, family: RefreshFamily) -> Account | None:
+    def authenticate_user(self, family: RefreshFamily) -> Account:
+        """The account behind the family. Raises InvalidGrantError when it is suspended."""
         account = self.here.session.get_one(Account, family.account_id)
         self.here.login = self.here.session.get_one(LoginSession, family.session_id)
         self.here.family = family
-        return account if account.state == "active" else None
+        if account.state != "active":
+            raise InvalidGrantError
+        return account
 
     def revoke_old_credential(self, family: RefreshFamily) -> None:
-        self._link.replaced_by = self.here.new_link
+        assert self.here.new_link is not None
+        families.replace(self.here.session, self._link, self.here.new_link, now())
 
 
 class ClientGrant(ClientCredentialsGrant):  # type: ignore[misc]
     """Services and departments' systems, with their secret."""
 
     TOKEN_ENDPOINT_AUTH_METHODS = ("client_secret_basic", "client_secret_post")
+
+    def validate_token_request(self) -> None:
+        super().validate_token_request()
+        if set((self.request.payload.scope or "").split()) - set(self.client.scopes):
+            raise InvalidScopeError

@@ -8,7 +8,7 @@ from stdnum.iso7064 import mod_11_2
 PHONE = re.compile(r"1[3-9][0-9]{9}")
 ID_NUMBER = re.compile(r"[1-9][0-9]{16}[0-9X]")
 NAME = re.compile(r"[\w·.' \-]{2,50}")
-OLDEST = date(1900, 1, 1)
+OLDEST = date(1800, 1, 1)
 
 
 class Unfit(ValueError):

@@ -113,7 +113,11 @@ class KeySet:
                 algorithms=[ALGORITHM],
                 audience=audience,
                 issuer=issuer,
-                options={"leeway": LEEWAY_SECONDS, **{f"require_{n}": True for n in needed}},
+                options={
+                    "leeway": LEEWAY_SECONDS,
+                    "verify_at_hash": False,  # an id_token comes back without its access token
+                    **{f"require_{n}": True for n in needed},
+                },
             )
             if not isinstance(claims["exp"], int) or not isinstance(claims["iat"], int):
                 raise BadToken("times must be whole seconds")
