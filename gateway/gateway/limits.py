@@ -39,7 +39,7 @@ class Limiter:
             return wait, self._policy + b'ratelimit: "default";r=0;t=%d\r\n' % wait
         left -= 1
         bucket[0] = left
-        full_in = int((self.burst - left) / rate) + 1
+        full_in = math.ceil((self.burst - left) / rate)
         return 0, self._policy + b'ratelimit: "default";r=%d;t=%d\r\n' % (left, full_in)
 
     def _forget(self, now: float) -> None:

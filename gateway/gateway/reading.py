@@ -157,7 +157,7 @@ class Reader(HttpToolsProtocol):
             x.request_id = heads.new_request_id()
         if x.refusal is not None:
             # A message that two readers could read in two ways ends the connection.
-            x.keep = x.keep and x.refusal in _PLAIN_REFUSALS
+            x.keep = x.keep and x.refusal in _PLAIN_REFUSALS and x.method != b"CONNECT"
         elif x.pool is not None:
             stamp = self.stamp if x.address == self.address else heads.forwarded(x.address)
             x.head[:0] = (x.method, b" ", x.target, x.pool.start_line_end, stamp)

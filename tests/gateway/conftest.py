@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import functools
 import json
 import socket
 import time
@@ -24,10 +25,10 @@ from kit.jose import SigningKey
 ISSUER = "http://beam.test"
 
 
-def bound() -> socket.socket:
+def bound(port: int = 0) -> socket.socket:
     sock = socket.socket()
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    sock.bind(("127.0.0.1", 0))
+    sock.bind(("127.0.0.1", port))
     return sock
 
 
@@ -36,9 +37,11 @@ def port_of(sock: socket.socket) -> int:
 
 
 @contextlib.asynccontextmanager
-async def served(config: uvicorn.Config) -> AsyncIterator[tuple[uvicorn.Server, int]]:
-    """A uvicorn server in this loop on a free port."""
-    sock = bound()
+async def served(
+    config: uvicorn.Config, port: int = 0
+) -> AsyncIterator[tuple[uvicorn.Server, int]]:
+    """A uvicorn server in this loop, on a free port or the given one."""
+    sock = bound(port)
     port = port_of(sock)
     running = uvicorn.Server(config)
     task = asyncio.create_task(running.serve([sock]))
@@ -72,6 +75,15 @@ class Recorder:
 
     seen: list[Seen] = field(default_factory=list)
     port: int = 0
+    server: uvicorn.Server | None = None
+
+    async def stop(self) -> None:
+        """End the service; wait until its port is free again."""
+        assert self.server is not None
+        self.server.should_exit = True
+        while self.server.started and self.server.servers[0].is_serving():
+            await asyncio.sleep(0.02)
+        await asyncio.sleep(0.3)
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] != "http":
@@ -102,6 +114,14 @@ class Recorder:
                 await send({"type": "http.response.body", "body": piece, "more_body": True})
             await send({"type": "http.response.body", "body": b""})
             return
+        if what == "endless":
+            head.append((b"content-length", b"1000000000"))
+            await send({"type": "http.response.start", "status": 200, "headers": head})
+            for _ in range(1000):
+                piece = b"x" * 1_000_000
+                await send({"type": "http.response.body", "body": piece, "more_body": True})
+            await send({"type": "http.response.body", "body": b""})
+            return
         if what == "slow":
             await asyncio.sleep(0.5)
         head.append((b"content-length", b"%d" % len(body)))
@@ -110,13 +130,13 @@ class Recorder:
 
 
 @contextlib.asynccontextmanager
-async def recording() -> AsyncIterator[Recorder]:
+async def recording(port: int = 0) -> AsyncIterator[Recorder]:
     recorder = Recorder()
     config = uvicorn.Config(
         recorder, http="httptools", lifespan="off", log_config=None, access_log=False
     )
-    async with served(config) as (_, port):
-        recorder.port = port
+    async with served(config, port) as (server, bound_to):
+        recorder.port, recorder.server = bound_to, server
         yield recorder
 
 
@@ -231,6 +251,30 @@ def request(
     return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
 
 
+@contextlib.asynccontextmanager
+async def gateway_of(keys: Keys, catalog: int, **settings: Any) -> AsyncIterator[Door]:
+    """A gateway whose catalogue is at port `catalog`; the other services are away."""
+    nowhere = bound()
+    urls = {f"{s}_url": f"http://127.0.0.1:{port_of(nowhere)}" for s in SERVICES}
+    urls["catalog_url"] = f"http://127.0.0.1:{catalog}"
+    given = GatewaySettings(
+        **{
+            "environment": "test",
+            "issuer": ISSUER,
+            "jwks_url": keys.file.as_uri(),
+            "gateway_linger_seconds": 0.2,
+            "gateway_rate": 0,
+            **urls,
+            **settings,
+        }
+    )
+    try:
+        async with served(server.config(given)) as (running, port):
+            yield Door(port, running, running.lifespan.state["beam"])
+    finally:
+        nowhere.close()
+
+
 Opener = Callable[..., contextlib.AbstractAsyncContextManager[Door]]
 Ask = Callable[..., Awaitable[Answer]]
 
@@ -250,32 +294,22 @@ async def recorder() -> AsyncIterator[Recorder]:
 def open_door(keys: Keys) -> Opener:
     """Opens a gateway whose catalogue is at `catalog`; other settings as given."""
 
-    @contextlib.asynccontextmanager
-    async def opened(catalog: int, **settings: Any) -> AsyncIterator[Door]:
-        nowhere = bound()
-        urls = {f"{s}_url": f"http://127.0.0.1:{port_of(nowhere)}" for s in SERVICES}
-        urls["catalog_url"] = f"http://127.0.0.1:{catalog}"
-        given = GatewaySettings(
-            **{
-                "environment": "test",
-                "issuer": ISSUER,
-                "jwks_url": keys.file.as_uri(),
-                "gateway_linger_seconds": 0.2,
-                "gateway_rate": 0,
-                **urls,
-                **settings,
-            }
-        )
-        try:
-            async with served(server.config(given)) as (running, port):
-                yield Door(port, running, running.lifespan.state["beam"])
-        finally:
-            nowhere.close()
-
-    return opened
+    return functools.partial(gateway_of, keys)
 
 
 @pytest.fixture
 async def door(open_door: Opener, recorder: Recorder) -> AsyncIterator[Door]:
     async with open_door(recorder.port) as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+async def shared_recorder() -> AsyncIterator[Recorder]:
+    async with recording() as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+async def shared_door(keys: Keys, shared_recorder: Recorder) -> AsyncIterator[Door]:
+    async with gateway_of(keys, shared_recorder.port) as found:
         yield found

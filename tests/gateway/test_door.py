@@ -1,0 +1,173 @@
+"""Who is let in: tokens, limits, health, the index page, metrics."""
+
+import asyncio
+import json
+import time
+import urllib.request
+from typing import Any
+
+import pytest
+
+from kit.jose import SigningKey
+
+from .conftest import Door, Keys, Opener, Recorder, bound, port_of, request, talk
+
+CITIZEN = "/v1/items/a"
+
+
+async def test_a_valid_token_passes_and_is_passed_on(
+    door: Door, recorder: Recorder, keys: Keys
+) -> None:
+    token = f"Bearer {keys.token()}"
+    answers = await talk(door.port, request(Authorization=token) * 2)
+    assert [a.status for a in answers] == [200, 200]
+    assert recorder.seen[1].header("authorization") == [token]
+
+
+async def test_no_token_passes(door: Door) -> None:
+    assert [a.status for a in await talk(door.port, request())] == [200]
+
+
+@pytest.mark.parametrize(
+    "claims",
+    [
+        {"iss": "http://evil.test"},
+        {"aud": "other"},
+        {"exp": 1},
+        {"typ": "JWT"},
+        {"iat": 1},
+        {"sub": None},
+    ],
+    ids=lambda c: next(iter(c)),
+)
+async def test_a_wrong_token_is_stopped(
+    door: Door, recorder: Recorder, keys: Keys, claims: dict[str, Any]
+) -> None:
+    raw = request(Authorization=f"Bearer {keys.token(**claims)}")
+    answers = await talk(door.port, raw * 2)
+    assert [a.problem["code"] for a in answers] == ["bad_token"] * 2
+    assert answers[0].header("www-authenticate") == 'Bearer error="invalid_token"'
+    assert recorder.seen == []
+
+
+@pytest.mark.parametrize("token", ["abc", "a.b.c", "", "é", "x" * 9000])
+async def test_what_is_no_token_is_stopped(door: Door, recorder: Recorder, token: str) -> None:
+    raw = request(Authorization="@").replace(b"@", b"Bearer " + token.encode())
+    [answer] = await talk(door.port, raw)
+    assert answer.status == 401
+    assert recorder.seen == []
+
+
+async def test_a_foreign_signature_is_stopped(door: Door, keys: Keys, recorder: Recorder) -> None:
+    other = SigningKey(SigningKey.generate())
+    ours, other.kid = keys.key, keys.key.kid
+    keys.key = other
+    try:
+        token = keys.token()
+    finally:
+        keys.key = ours
+    [answer] = await talk(door.port, request(Authorization=f"Bearer {token}"))
+    assert answer.status == 401
+    assert recorder.seen == []
+
+
+async def test_a_remembered_token_is_not_known_after_its_time(
+    door: Door, keys: Keys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    token = keys.token()
+    raw = request(Authorization=f"Bearer {token}")
+    assert [a.status for a in await talk(door.port, raw)] == [200]
+    assert door.beam.keyring.verify_cached(token) is not None
+    later = time.time() + 3600
+    monkeypatch.setattr("time.time", lambda: later)
+    assert door.beam.keyring.verify_cached(token) is None
+
+
+async def test_another_scheme_passes_only_where_the_public_may_come(door: Door) -> None:
+    raw = request(Authorization="Basic YTpi")
+    assert [a.status for a in await talk(door.port, raw)] == [200]
+    raw = request(path="/v1/cases", Authorization="Basic YTpi")
+    assert [a.status for a in await talk(door.port, raw)] == [401]
+
+
+async def test_tokens_while_identity_is_away(open_door: Opener, recorder: Recorder) -> None:
+    nowhere = bound()
+    url = f"http://127.0.0.1:{port_of(nowhere)}/jwks"
+    async with open_door(recorder.port, jwks_url=url) as door:
+        [answer] = await talk(door.port, request(Authorization="Bearer a.b.c"))
+        assert answer.problem["code"] == "identity_unavailable"
+        assert [a.status for a in await talk(door.port, request())] == [200]
+    nowhere.close()
+
+
+async def test_the_limit(open_door: Opener, recorder: Recorder, keys: Keys) -> None:
+    async with open_door(recorder.port, gateway_rate=0.5, gateway_burst=3) as door:
+        answers = await talk(door.port, request() * 4)
+        assert [a.status for a in answers] == [200, 200, 200, 429]
+        assert answers[0].header("ratelimit-policy") == '"default";q=3;w=6'
+        assert answers[0].header("ratelimit") == '"default";r=2;t=2'
+        assert answers[3].header("retry-after") == "2"
+        assert answers[3].problem["code"] == "too_many"
+        assert len(recorder.seen) == 3
+        # Someone with a token has an allowance of her own, wherever she calls from.
+        raw = request(Authorization=f"Bearer {keys.token('acc_9')}")
+        assert [a.status for a in await talk(door.port, raw)] == [200]
+
+
+async def test_guessing_tokens_is_limited(open_door: Opener, recorder: Recorder) -> None:
+    async with open_door(recorder.port, gateway_rate=0.5, gateway_burst=3) as door:
+        raw = request(Authorization="Bearer a.b.c")
+        assert [a.status for a in await talk(door.port, raw * 5)] == [401, 401, 401, 429, 429]
+
+
+async def test_the_address_behind_a_trusted_proxy(open_door: Opener, recorder: Recorder) -> None:
+    async with open_door(recorder.port, gateway_trusted_proxies=("127.0.0.1",)) as door:
+        await talk(door.port, request(X_Forwarded_For="6.6.6.6, 192.0.2.7"))
+        await talk(door.port, request(X_Forwarded_For="not an address"))
+    assert recorder.seen[0].header("x-forwarded-for") == ["192.0.2.7"]
+    assert recorder.seen[0].header("forwarded") == ["for=192.0.2.7;proto=http"]
+    assert recorder.seen[1].header("x-forwarded-for") == ["127.0.0.1"]
+
+
+async def test_health(door: Door, recorder: Recorder) -> None:
+    [live] = await talk(door.port, request(path="/health/live"))
+    assert live.status == 200
+    [ready] = await talk(door.port, request(path="/health/ready"))
+    assert ready.status == 200
+    degraded = json.loads(ready.body)["degraded"]
+    assert "payment" in degraded
+    assert "catalog" not in degraded
+
+
+async def test_the_index_page_asks_nothing_from_outside(door: Door) -> None:
+    [answer] = await talk(door.port, request(path="/"))
+    page = answer.body.decode()
+    assert 'lang="zh-CN"' in page
+    assert "缴费:暂不可用" in page
+    assert "事项目录:正常" in page
+    assert "http:" not in page
+    assert "https:" not in page
+    assert "<script" not in page
+    policy = answer.header("content-security-policy")
+    assert policy is not None
+    assert policy.startswith("default-src 'none'")
+
+
+async def test_an_unknown_address_is_a_problem(door: Door) -> None:
+    [answer] = await talk(door.port, request(path="/nothing", X_Request_Id="my-id.0001"))
+    assert answer.problem["code"] == "not_found"
+    assert answer.problem["request_id"] == "my-id.0001"
+    assert answer.header("x-request-id") == "my-id.0001"
+
+
+async def test_metrics_are_on_a_port_of_their_own(open_door: Opener, recorder: Recorder) -> None:
+    async with open_door(recorder.port, gateway_metrics_port=0) as door:
+        await talk(door.port, request() * 3 + request("POST", "/v1/cases"))
+        metrics = door.server.lifespan.state["metrics"]
+        url = f"http://127.0.0.1:{metrics[0].server_port}/metrics"
+        text = (await asyncio.to_thread(urllib.request.urlopen, url)).read().decode()
+        assert 'beam_gateway_requests_total{service="catalog",status="200"} 3.0' in text
+        assert 'beam_gateway_requests_total{service="case",status="503"} 1.0' in text
+        assert 'beam_gateway_request_seconds_bucket{le="+Inf",service="catalog"} 3.0' in text
+        [answer] = await talk(door.port, request(path="/metrics"))
+        assert answer.status == 404
