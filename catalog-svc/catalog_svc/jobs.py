@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from kit.app import Runtime
 from kit.jobs import Jobs
 
-from .searches import Misses
+from .misses import Misses
 
 jobs = Jobs()
 

@@ -12,7 +12,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     return assemble(
         settings or Settings(),
         title="事项目录 catalog-svc",
-        routers=[routes.public.router, routes.staff.router],
+        routers=[routes.public.router, routes.wording.router, routes.staff.router],
         jobs=jobs.jobs,
         setup=jobs.with_misses,
     )

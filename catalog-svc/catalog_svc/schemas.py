@@ -8,7 +8,7 @@ from pydantic import ConfigDict, Field
 from kit.clock import DayKind
 from kit.routing import In, Out
 
-from .contents import Code, ItemContent, Kind, Unit
+from .contents import Code, ItemContent, Kind, Name, Unit
 
 
 class ItemBrief(Out):
@@ -146,3 +146,26 @@ class VersionState(Out):
     item_code: str
     number: int
     state: str
+
+
+class Means(In):
+    """The official words that a term stands for."""
+
+    means: Annotated[list[Name], Field(min_length=1, max_length=20)]
+
+
+class SynonymOut(Out):
+    term: str
+    means: list[str]
+
+
+class SearchMissOut(Out):
+    text: str
+    count: int
+    last_at: datetime
+
+
+class SearchMisses(Out):
+    """Queries that found nothing, asked so often that they tell of nobody."""
+
+    items: list[SearchMissOut]

@@ -5,19 +5,15 @@ for. Every token that an item has adds its rarity (idf) times its boost; an ever
 query holds whole adds its length; short names come first. One statement ranks and pages.
 """
 
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from sqlalchemy import Text, bindparam, delete, func, select, text
 from sqlalchemy.dialects.postgresql import ARRAY, insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from kit.db import Sessions
-from kit.secrets import Vault
-
 from . import words
-from .models import Item, ItemVersion, SearchEntry, SearchMiss, Synonym
+from .models import Item, ItemVersion, SearchEntry
 
 WORD, PAIR, MEANT_WORD, MEANT_PAIR = 1.0, 0.75, 0.8, 0.15
 """Boosts, tuned on 30 everyday queries over the names of 1,135 real items of a district."""
@@ -92,15 +88,16 @@ async def index(session: AsyncSession, item: Item, version: ItemVersion, dept_na
         },
         "size": len(words.grams(name)),
         "terms": terms,
-        "words": _vector(w for t in texts for w in words.words(t)),
-        "grams": _vector(g for t in texts for g in words.grams(t)),
+        "words": vector(w for t in texts for w in words.words(t)),
+        "grams": vector(g for t in texts for g in words.grams(t)),
     }
     write = insert(SearchEntry).values(row)
     changed = {key: write.excluded[key] for key in row if key != "code"}
     await session.execute(write.on_conflict_do_update(index_elements=["code"], set_=changed))
 
 
-def _vector(tokens: Any) -> Any:
+def vector(tokens: Iterable[str]) -> Any:
+    """The SQL of a tsvector that holds exactly these tokens."""
     return func.array_to_tsvector(bindparam(None, sorted(set(tokens)), type_=ARRAY(Text)))
 
 
@@ -168,60 +165,3 @@ async def listed(
     if after is not None:
         query = query.where(SearchEntry.code > after)
     return (await session.execute(query)).all()
-
-
-def synonym(term: str, means: Sequence[str]) -> dict[str, Any]:
-    """The row of a synonym, normalised as queries are."""
-    flat = words.normalised(term)
-    return {
-        "term": flat,
-        "term_words": words.words(flat),
-        "means": [words.normalised(meaning) for meaning in means],
-    }
-
-
-class Misses:
-    """Counts queries that find nothing. They wait in memory for the next `keep`; a crash loses
-    that little. A text enters the database only when it was missed `enough` times, and never
-    with a long number in it: what one person types stays unknown."""
-
-    MOST = 5_000
-
-    def __init__(self, vault: Vault, enough: int) -> None:
-        self._vault, self._enough = vault, enough
-        self._waiting: Counter[str] = Counter()
-
-    def note(self, query: str) -> None:
-        asked = words.asked(query)
-        if asked and (asked in self._waiting or len(self._waiting) < self.MOST):
-            self._waiting[asked] += 1
-
-    async def keep(self, sessions: Sessions) -> None:
-        """Add what waits to the counts in the database."""
-        waiting, self._waiting = self._waiting, Counter()
-        if not waiting:
-            return
-        try:
-            async with sessions.begin() as session:
-                for asked, times in sorted(waiting.items()):
-                    await self._count(session, asked, times)
-        except BaseException:
-            self._waiting.update(waiting)
-            raise
-
-    async def _count(self, session: AsyncSession, asked: str, times: int) -> None:
-        digest = self._vault.index(f"search miss|{asked}")
-        first = insert(SearchMiss).values(digest=digest, count=times)
-        counted = await session.scalar(
-            first.on_conflict_do_update(
-                index_elements=["digest"],
-                set_={"count": SearchMiss.count + times, "last_at": func.now()},
-            ).returning(SearchMiss.count)
-        )
-        if (counted or 0) >= self._enough and sum(c.isdigit() for c in asked) < 5:
-            miss = await session.get_one(SearchMiss, digest)
-            miss.text = asked
-
-
-def synonym_insert(rows: Sequence[dict[str, Any]]) -> Any:
-    return insert(Synonym).values(list(rows)).on_conflict_do_nothing()

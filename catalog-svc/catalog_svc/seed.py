@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from kit.app import Runtime
 from kit.ids import derived_id
 
-from . import codes, searches, versions
+from . import codes, synonyms, versions
 from .contents import ItemContent
 from .items import CITY_REGION
 from .models import Base, Department, Item, ItemVersion, MaterialDef, Package, Region
@@ -45,8 +45,8 @@ async def seed(runtime: Runtime) -> None:
         ]
         for table, values in tables:
             await session.execute(insert(table).values(values).on_conflict_do_nothing())
-        synonyms = [searches.synonym(row["term"], row["means"]) for row in rows("synonyms")]
-        await session.execute(searches.synonym_insert(synonyms))
+        said = [synonyms.row_of(row["term"], row["means"]) for row in rows("synonyms")]
+        await session.execute(synonyms.adding(said))
         await _items(session)
 
 

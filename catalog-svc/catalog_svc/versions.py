@@ -8,6 +8,7 @@ from typing import Any
 
 from pydantic import ValidationError
 from sqlalchemy import func, select
+from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from kit.auth import Caller
@@ -42,7 +43,10 @@ def checked(content: dict[str, Any]) -> ItemContent:
         raise Invalid(
             "事项内容需要修改,请看 errors 中逐项的说明。",
             "The content of the item needs a change; see errors.",
-            errors=field_errors(exc.errors(include_url=False, include_input=False)),
+            errors=[
+                {**error, "pointer": "/content" + error["pointer"].rstrip("/")}
+                for error in field_errors(exc.errors(include_url=False, include_input=False))
+            ],
         ) from None
 
 
@@ -61,11 +65,10 @@ async def create_item(
     _check_writer(caller, dept)
     if await session.get(Department, dept) is None:
         raise _unknown("/dept")
-    if await session.get(Item, code) is not None:
+    add = insert(Item).values(code=code, dept=dept, version=1).on_conflict_do_nothing()
+    item = await session.scalar(add.returning(Item))
+    if item is None:
         raise Conflict("事项编码已被使用,请换一个。", "The code of the item is taken.")
-    item = Item(code=code, dept=dept, version=1)
-    session.add(item)
-    await session.flush()
     return await _draft(session, caller, item, content.model_dump(mode="json"))
 
 
@@ -226,12 +229,12 @@ def _resolved(
     for place, need in enumerate(content.materials):
         known = materials.get(need.id)
         if known is None:
-            raise _unknown(f"/materials/{place}/id")
+            raise _unknown(f"/content/materials/{place}/id")
         found = {"name": known.name, "kind": known.kind, "source": known.source}
         needs.append(need.model_dump() | found | {"licence_type": known.licence_type})
     for place, dept in enumerate(content.review_depts):
         if dept not in depts:
-            raise _unknown(f"/review_depts/{place}")
+            raise _unknown(f"/content/review_depts/{place}")
     return content.model_dump(mode="json") | {
         "materials": needs,
         "applicant_kinds": content.serves,

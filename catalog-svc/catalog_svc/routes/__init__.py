@@ -1,3 +1,3 @@
-from . import public, staff
+from . import public, staff, wording
 
-__all__ = ["public", "staff"]
+__all__ = ["public", "staff", "wording"]
