@@ -1,6 +1,7 @@
 """The payer's page, the levers' refusals, and keys made by many at once."""
 
 import html
+import json
 import re
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
@@ -10,6 +11,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from logistics_svc.carriers.sf import Account, msg_digest
 from payment_svc.channels.wechat import Merchant, WeChat
 from sandbox.keys import provision
 from sandbox.testing import Sandbox, sandbox
@@ -72,6 +74,44 @@ async def test_a_strange_code(http: httpx.AsyncClient) -> None:
     assert "<script" not in answer.text
     answer = await http.post("/_sim/wechat/scan", data={"code_url": "x", "act": "pay"})
     assert answer.status_code == 404
+
+
+async def test_paying_again_changes_nothing(outside: Sandbox, http: httpx.AsyncClient) -> None:
+    await order(outside, http, "again-0001", 100)
+    first = await outside.sim("wechat/pay", out_trade_no="again-0001")
+    assert await outside.sim("wechat/pay", out_trade_no="again-0001") == first
+    payments = (await outside.book("wechat"))["payments"]
+    assert [p["out_trade_no"] for p in payments].count("again-0001") == 1
+
+
+async def test_sf_tells_transport_from_business(outside: Sandbox, http: httpx.AsyncClient) -> None:
+    account = Account.load(outside.keys / "sf")
+
+    async def call(service: str, data: str, **other: str) -> dict[str, str]:
+        form = {
+            "partnerID": account.partner_id,
+            "requestID": "r1",
+            "serviceCode": service,
+            "timestamp": "1",
+            "msgData": data,
+            "msgDigest": msg_digest(data, "1", account.check_word),
+        }
+        answer = await http.post("/std/service", data=form | other)
+        told: dict[str, str] = answer.json()
+        return told
+
+    assert (await call("EXP_RECE_SEARCH_ORDER_RESP", "{}", requestID=""))[
+        "apiResultCode"
+    ] == "A1001"
+    assert (await call("EXP_RECE_SEARCH_ORDER_RESP", "[]"))["apiResultCode"] == "A1001"
+    assert (await call("EXP_NO_SUCH_SERVICE", "{}"))["apiResultCode"] == "A1004"
+    told = await call("EXP_RECE_SEARCH_ORDER_RESP", '{"orderId":"nobody"}')
+    assert told["apiResultCode"] == "A1000"
+    assert json.loads(told["apiResultData"])["errorCode"] == "8018"
+    for bad in ('{"orderId":"o"}', '{"orderId":"o","contactInfoList":[1]}', '{"orderId":7}'):
+        told = await call("EXP_RECE_CREATE_ORDER", bad)
+        assert json.loads(told["apiResultData"])["success"] is False
+    assert (await outside.book("sf"))["orders"] == []
 
 
 async def test_levers_say_no(http: httpx.AsyncClient) -> None:

@@ -89,6 +89,8 @@ class Api:
 def _object(msg_data: str) -> dict[str, Any]:
     try:
         told = json.loads(msg_data)
+        # Half a character, escaped, is JSON but no text.
+        json.dumps(told, ensure_ascii=False).encode()
     except (ValueError, RecursionError):
         raise wire.ApiError("A1001", "msgData 需为 JSON") from None
     if not isinstance(told, dict):

@@ -51,13 +51,16 @@ _MAGIC_WAYBILLS = {"SF0000000000001": "delivered", "SF0000000000002": "lost"}
 
 
 def advance(book: Book, push_url: str, waybill_no: str, to: Step) -> list[dict[str, Any]]:
-    """Move a parcel on. The routes added; 8252-like refusal if its journey is over."""
+    """Move a parcel on. The routes added, none if it is there already; a refusal if its journey
+    is over."""
     with book.act() as db:
         order = db.execute("SELECT * FROM sf_orders WHERE waybill_no = ?", (waybill_no,)).fetchone()
         if order is None:
             raise BusinessError("8018", "未获取到订单信息")
         if order["state"] == "cancelled" or order["filter_result"] == "3":
             raise BusinessError("8037", "订单已消单")
+        if order["state"] == to:
+            return []
         if order["state"] in _ENDS:
             raise BusinessError("8252", "快件已结束")
         past = db.execute(

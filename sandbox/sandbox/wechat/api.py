@@ -146,6 +146,8 @@ def _payload(request: Request, body: bytes) -> dict[str, Any]:
         raise WireError(415, "PARAM_ERROR", "Content-Type 请求头需为 application/json")
     try:
         told = json.loads(body)
+        # Half a character, escaped, is JSON but no text.
+        json.dumps(told, ensure_ascii=False).encode()
     except (ValueError, RecursionError):
         raise param_error("请求体需为 JSON") from None
     if not isinstance(told, dict):

@@ -94,8 +94,14 @@ def close(book: Book, number: str) -> None:
 
 
 def pay(book: Book, side: WeChatSide, number: str) -> dict[str, Any]:
-    """The payer pays. The Transaction object afterwards; 409 if he cannot."""
+    """The payer pays. The Transaction object afterwards; 409 if he cannot.
+
+    Paying what is paid changes nothing, so that whoever lost the answer may ask again.
+    """
     with book.act() as db:
+        order = _get(db, number)
+        if order["state"] in ("SUCCESS", "REFUND"):
+            return transaction(db, order)
         order = _payable(db, number)
         if order["total"] == MAGIC_REFUSED:
             _set(db, number, "PAYERROR")
