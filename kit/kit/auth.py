@@ -49,21 +49,35 @@ class Caller:
 
     @classmethod
     def from_claims(cls, claims: Mapping[str, Any], token: str) -> "Caller":
-        act = claims.get("act") or {}
+        """Raises BadToken when a claim is not of its type: nothing odd gets as far as a route."""
+        texts = {name: _text(claims, name) for name in ("kind", "dept", "region", "client_id")}
+        roles, act = claims.get("roles", []), claims.get("act", {})
+        if not isinstance(roles, list) or not all(isinstance(role, str) for role in roles):
+            raise BadToken("roles")
+        level = _text(claims, "acr") or "L0"
+        if not isinstance(act, dict) or level not in LEVELS:
+            raise BadToken("act or acr")
         return cls(
             subject=claims["sub"],
-            kind=claims.get("kind", ""),
-            roles=frozenset(claims.get("roles") or ()),
-            dept=claims.get("dept"),
-            region=claims.get("region"),
-            level=claims.get("acr", "L0"),
-            client_id=claims.get("client_id", ""),
-            scopes=frozenset((claims.get("scope") or "").split()),
-            actor=act.get("sub"),
+            kind=texts["kind"] or "",
+            roles=frozenset(roles),
+            dept=texts["dept"],
+            region=texts["region"],
+            level=level,
+            client_id=texts["client_id"] or "",
+            scopes=frozenset((_text(claims, "scope") or "").split()),
+            actor=_text(act, "sub"),
             jti=claims["jti"],
             expires=claims["exp"],
             token=token,
         )
+
+
+def _text(claims: Mapping[str, Any], name: str) -> str | None:
+    value = claims.get(name)
+    if value is not None and not isinstance(value, str):
+        raise BadToken(name)
+    return value
 
 
 JwksLoader = Callable[[], Awaitable[Mapping[str, Any]]]
@@ -119,15 +133,13 @@ class Keyring:
                     raise
                 await self._fetch(now)
                 claims = self._claims(token)
+            caller = Caller.from_claims(claims, token)
         except BadToken:
             if not len(self._keys):
                 raise Unavailable(
                     "统一身份服务正在启动,请稍后重试。", "Identity is starting; try again shortly."
                 ) from None
             raise _bad_token() from None
-        if not isinstance(claims["sub"], str) or not isinstance(claims["jti"], str):
-            raise _bad_token()
-        caller = Caller.from_claims(claims, token)
         if len(self._cache) >= CACHE_SIZE:
             self._cache.clear()
         self._cache[token] = caller

@@ -7,6 +7,7 @@ python-jose accepts more than is safe (unknown `crit`, any `typ`, mixed algorith
 import base64
 import hashlib
 import json
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -121,8 +122,13 @@ class KeySet:
             )
             if not isinstance(claims["exp"], int) or not isinstance(claims["iat"], int):
                 raise BadToken("times must be whole seconds")
-            if claims["exp"] - claims["iat"] > max_life:
-                raise BadToken("lives too long")
+            if not 0 < claims["exp"] - claims["iat"] <= max_life:
+                raise BadToken("lives too long, or not at all")
+            if claims["iat"] > time.time() + LEEWAY_SECONDS:
+                raise BadToken("issued in the future")
+            for name in ("sub", "jti"):
+                if not isinstance(claims[name], str) or not claims[name]:
+                    raise BadToken(name)
         except BadToken:
             raise
         except Exception as exc:  # noqa: BLE001  python-jose leaks Overflow-, Recursion-, AttributeError
