@@ -26,6 +26,11 @@ def opened(vault: Vault, case: Case) -> Values:
     return values
 
 
+def _limit(field: Mapping[str, Any], name: str, otherwise: float) -> float:
+    value = field.get(name)
+    return otherwise if value is None else value
+
+
 def _trouble(field: Mapping[str, Any], value: Any) -> tuple[str, str, str] | None:
     """(code, Chinese, English) of what to mend in one value, or None."""
     label, kind = field["label"], field["type"]
@@ -34,9 +39,9 @@ def _trouble(field: Mapping[str, Any], value: Any) -> tuple[str, str, str] | Non
             return "number", f"请在“{label}”填写数字。", "Fill in a number."
         if kind == "integer" and not float(value).is_integer():
             return "integer", f"请在“{label}”填写整数。", "Fill in a whole number."
-        low, high = field.get("minimum", 0), field.get("maximum", 10**9)
+        low, high = _limit(field, "minimum", 0), _limit(field, "maximum", 10**9)
         if not low <= value <= high:
-            return "range", f"“{label}”应在 {low} 到 {high} 之间。", f"Between {low} and {high}."
+            return "range", f"“{label}”应在 {low:g} 到 {high:g} 之间。", f"Between {low:g} and {high:g}."
         return None
     if kind == "boolean":
         if isinstance(value, bool):
@@ -44,7 +49,7 @@ def _trouble(field: Mapping[str, Any], value: Any) -> tuple[str, str, str] | Non
         return "boolean", f"请在“{label}”选择是或否。", "Choose yes or no."
     if not isinstance(value, str):
         return "text", f"请在“{label}”填写文字。", "Fill in text."
-    if len(value) > field.get("max_length", LONGEST):
+    if len(value) > _limit(field, "max_length", LONGEST):
         return "too_long", f"“{label}”太长,请缩短。", "Too long; please shorten it."
     if "\x00" in value:
         return "text", f"“{label}”含有无法保存的字符,请删除。", "It holds a character to remove."
