@@ -41,7 +41,11 @@ def _trouble(field: Mapping[str, Any], value: Any) -> tuple[str, str, str] | Non
             return "integer", f"请在“{label}”填写整数。", "Fill in a whole number."
         low, high = _limit(field, "minimum", 0), _limit(field, "maximum", 10**9)
         if not low <= value <= high:
-            return "range", f"“{label}”应在 {low:g} 到 {high:g} 之间。", f"Between {low:g} and {high:g}."
+            return (
+                "range",
+                f"“{label}”应在 {low:g} 到 {high:g} 之间。",
+                f"Between {low:g} and {high:g}.",
+            )
         return None
     if kind == "boolean":
         if isinstance(value, bool):
