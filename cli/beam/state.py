@@ -1,7 +1,8 @@
 """What this data folder already has: migrated databases, demo data, demo accounts."""
 
+import hashlib
+import importlib.util
 import json
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -37,18 +38,14 @@ class State:
             self._known["seeded"].append(service)
             write_whole(self._file, self._known)
 
-    async def is_migrated(self, package: str, url: str, heads: Mapping[str, str | None]) -> bool:
-        """Whether the database is at the version that the code knows, asked as the runtime role
-        (which also shows that it has its rights)."""
-        try:
-            conn = await asyncpg.connect(url, timeout=10, command_timeout=10)
-            try:
-                versions = await conn.fetch("select version_num from alembic_version")
-            finally:
-                await conn.close()
-        except (asyncpg.UndefinedTableError, asyncpg.InsufficientPrivilegeError):
-            return False
-        return [row["version_num"] for row in versions] == [heads.get(package)]
+    def migrated(self, package: str) -> list[str] | None:
+        """[digest of the migrations' text, version of the database] when it was last migrated."""
+        found: list[str] | None = self._known.get("migrated", {}).get(package)
+        return found
+
+    def mark_migrated(self, package: str, digest: str, version: str) -> None:
+        self._known.setdefault("migrated", {})[package] = [digest, version]
+        write_whole(self._file, self._known)
 
     @property
     def accounts(self) -> list[dict[str, str]]:
@@ -57,3 +54,38 @@ class State:
             {"role": role, "login": login, "password": DEMO_PASSWORD, "id": account}
             for role, login, account in _DEMO
         ]
+
+
+class Migrated:
+    """Whether one database is where the code's migrations lead, told without Alembic."""
+
+    def __init__(self, state: State, package: str, url: str) -> None:
+        """`url`: postgresql://… of the runtime role; that it can read shows it has its rights."""
+        self._state, self._package, self._url = state, package, url
+
+    async def are_current(self) -> bool:
+        known = self._state.migrated(self._package)
+        return known is not None and known == [self._digest(), await self._version()]
+
+    async def remember(self) -> None:
+        self._state.mark_migrated(self._package, self._digest(), await self._version() or "")
+
+    def _digest(self) -> str:
+        spec = importlib.util.find_spec(self._package)
+        assert spec is not None
+        assert spec.origin is not None
+        folder = Path(spec.origin).parent
+        texts = [file.read_bytes() for file in sorted((folder / "migrations").glob("*.py"))]
+        # Which tables are append-only is said in the models.
+        return hashlib.sha256(b"\0".join([*texts, (folder / "models.py").read_bytes()])).hexdigest()
+
+    async def _version(self) -> str | None:
+        try:
+            conn = await asyncpg.connect(self._url, timeout=10, command_timeout=10)
+            try:
+                version: str | None = await conn.fetchval("select version_num from alembic_version")
+            finally:
+                await conn.close()
+        except (asyncpg.UndefinedTableError, asyncpg.InsufficientPrivilegeError):
+            return None
+        return version

@@ -21,7 +21,7 @@ from .programs import GATEWAY, PROGRAMS, SANDBOX, Program
 from .provision import Database, for_asyncpg, provision
 from .screen import Screen
 from .secret_store import SecretStore
-from .state import State
+from .state import Migrated, State
 from .trouble import Trouble
 
 T = TypeVar("T")
@@ -201,16 +201,18 @@ class Supervisor:
         await host.ready.wait()
 
     async def _migrate(self, program: Program) -> None:
-        if program.package not in self._inventory["heads"]:
-            return  # it has no tables
-        database = self._databases[program.name]
-        if await self._state.is_migrated(
-            program.package, for_asyncpg(database.runtime_url), self._inventory["heads"]
-        ):
+        if program.package not in self._inventory["tables"]:
             return
+        database = self._databases[program.name]
+        versions = Migrated(self._state, program.package, for_asyncpg(database.runtime_url))
+        if await versions.are_current():
+            return
+        # Only now: a start that has nothing to migrate is spared Alembic's imports.
+        await self._nursery.ask({"op": "import", "module": "kit.migrate"})
         role = urlsplit(database.runtime_url).username or ""
         arguments = [program.package, database.owner_url, role]
         await self._task(f"migrate-{program.name}", "beam.tasks:migrate", arguments)
+        await versions.remember()
 
     def _part(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         """A part of the start that runs beside others and is cancelled with it."""

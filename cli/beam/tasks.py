@@ -1,12 +1,13 @@
-"""Work that a forked child does once and ends: it has everything imported already."""
+"""Work that a forked child does once, and ends. What it needs is imported when it runs, or before
+by the zygote when it is asked to."""
 
 from pathlib import Path
-
-from kit import migrate as kit_migrate
 
 
 def migrate(package: str, owner_url: str, runtime_role: str) -> None:
     """Bring one service's database to the newest version, as its owner."""
+    from kit import migrate as kit_migrate
+
     kit_migrate.upgrade(package, owner_url, runtime_role)
 
 

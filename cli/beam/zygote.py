@@ -28,9 +28,7 @@ _EVERYONES = (
     "asyncpg",
     "sqlalchemy.ext.asyncio",
     "sqlalchemy.dialects.postgresql.asyncpg",
-    "alembic.command",
     "kit.app",
-    "kit.migrate",
 )
 
 
@@ -48,6 +46,8 @@ class Zygote:
         """Import every program that is there, and freeze what was made."""
         began = time.monotonic()
         gc.disable()
+        # httpx tries to import its command line, and with it click, rich and pygments.
+        sys.modules["httpx._main"] = None  # type: ignore[assignment]
         for name in _EVERYONES:
             importlib.import_module(name)
         for program in PROGRAMS:
@@ -72,6 +72,9 @@ class Zygote:
             match message["op"]:
                 case "inventory":
                     answer = self._inventory()
+                case "import":
+                    importlib.import_module(message["module"])
+                    answer = {"done": True}
                 case "fork":
                     answer = {"pid": self._fork(message, files)}
                 case "status":
@@ -88,7 +91,6 @@ class Zygote:
             time.sleep(0.02)
 
     def _inventory(self) -> dict[str, Any]:
-        head = importlib.import_module("kit.migrate").head
         durables = {}
         for program in SERVICES:
             subscribers = sys.modules.get(f"{program.package}.subscribers")
@@ -97,9 +99,7 @@ class Zygote:
                 durables[program.name] = [name for name, _ in on.durables(program.name)]
         return {
             "durables": durables,
-            "heads": {
-                p.package: head(p.package) for p in SERVICES if f"{p.package}.models" in sys.modules
-            },
+            "tables": [p.package for p in SERVICES if f"{p.package}.models" in sys.modules],
             "missing": self._missing,
             "seconds": self._seconds,
             "seeds": [p.name for p in SERVICES if f"{p.package}.seed" in sys.modules],
