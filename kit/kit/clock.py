@@ -83,8 +83,8 @@ class Reading(BaseModel):
 
 
 class CaseClock(BaseModel):
-    """The limits of a case and its pauses. Immutable: `pause`, `resume` and `stop` give the next
-    value. Keep it with `model_dump(mode="json")`, read it back with `model_validate`."""
+    """The limits of a case and its pauses, which may overlap (two departments each ask for
+    something). Immutable: `pause`, `resume` and `stop` give the next value. Keep it with `model_dump(mode="json")`, read it back with `model_validate`."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -100,20 +100,16 @@ class CaseClock(BaseModel):
     def _consistent(self) -> "CaseClock":
         if self.promised < 0 or self.statutory < 0:
             raise ValueError("a limit is not negative")
-        edge = self.started
-        for index, pause in enumerate(self.pauses):
-            if pause.start < edge or (pause.end is not None and pause.end < pause.start):
-                raise ValueError("pauses follow each other from the start on")
-            if pause.end is None and index + 1 < len(self.pauses):
-                raise ValueError("only the last pause may be open")
-            edge = pause.end or pause.start
-        if self.stopped is not None and self.stopped < edge:
-            raise ValueError("a clock stops after its pauses")
+        for pause in self.pauses:
+            if pause.start < self.started or (pause.end is not None and pause.end < pause.start):
+                raise ValueError("a pause lies after the start and ends after it began")
+        if self.stopped is not None and self.stopped < self.started:
+            raise ValueError("a clock stops after it started")
         return self
 
     @property
     def paused(self) -> bool:
-        return self.stopped is None and bool(self.pauses) and self.pauses[-1].end is None
+        return self.stopped is None and any(pause.end is None for pause in self.pauses)
 
     def pause(self, day: date, reason: str) -> "CaseClock":
         """Stand still from the end of `day` on. Raises ValueError when it is paused or stopped."""
@@ -122,11 +118,12 @@ class CaseClock(BaseModel):
         return self._next(pauses=(*self.pauses, Pause(start=day, reason=reason)))
 
     def resume(self, day: date) -> "CaseClock":
-        """Run again from the end of `day` on. Raises ValueError when it is not paused."""
+        """Run again from the end of `day` on: every open pause ends. Raises ValueError when it is
+        not paused."""
         if not self.paused:
             raise ValueError("the clock is not paused")
-        last = self.pauses[-1].model_copy(update={"end": day})
-        return self._next(pauses=(*self.pauses[:-1], last))
+        ended = [p.model_copy(update={"end": p.end or day}) for p in self.pauses]
+        return self._next(pauses=tuple(ended))
 
     def stop(self, day: date) -> "CaseClock":
         """The decision is made: close an open pause and count no further."""
@@ -145,8 +142,8 @@ class CaseClock(BaseModel):
     def due(self, limit: int, calendar: WorkCalendar) -> Deadline | None:
         """When `limit` working days are used up; None while an open pause prevents it."""
         if self.paused:
-            last = self.pauses[-1].start
-            if self._used(last, calendar) < limit:
+            since = min(pause.start for pause in self.pauses if pause.end is None)
+            if self._used(since, calendar) < limit:
                 return None
         return calendar.add_working_days(self.started, limit, paused=self._reason)
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kit.clock import CaseClock, Colour, DayKind, WorkCalendar
+from kit.clock import CaseClock, Colour, DayKind, Pause, WorkCalendar
 
 CALENDAR = WorkCalendar.load()
 DAY = timedelta(days=1)
@@ -59,6 +59,17 @@ def test_a_limit_already_over_stays_over_while_paused() -> None:
     assert reading.used == 3
 
 
+def test_pauses_of_two_departments_may_overlap() -> None:
+    first = Pause(start=date(2026, 11, 17), end=date(2026, 11, 19), reason="补正")
+    second = Pause(start=date(2026, 11, 18), end=None, reason="检验")
+    both = CaseClock(started=MONDAY, promised=5, statutory=10, pauses=(first, second))
+    assert both.read(date(2026, 11, 20)).used == 1
+    assert both.read(date(2026, 11, 20)).promised_due is None
+    resumed = both.resume(date(2026, 11, 20))
+    assert resumed.pauses[0] == first
+    assert resumed.read(date(2026, 11, 20)).promised_due == date(2026, 11, 26)
+
+
 def test_it_stops_for_good() -> None:
     stopped = clock().pause(date(2026, 11, 17), "补正").stop(date(2026, 11, 20))
     assert stopped.read(date(2027, 11, 20)).used == 1
@@ -72,7 +83,7 @@ def test_impossible_changes_are_refused() -> None:
         paused.pause(MONDAY, "补正")
     with pytest.raises(ValueError, match="not paused"):
         clock().resume(MONDAY)
-    with pytest.raises(ValueError, match="follow each other"):
+    with pytest.raises(ValueError, match="a pause lies after"):
         paused.resume(MONDAY - DAY)
     with pytest.raises(ValueError, match="not negative"):
         clock(promised=-1)
