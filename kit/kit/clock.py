@@ -84,7 +84,8 @@ class Reading(BaseModel):
 
 class CaseClock(BaseModel):
     """The limits of a case and its pauses, which may overlap (two departments each ask for
-    something). Immutable: `pause`, `resume` and `stop` give the next value. Keep it with `model_dump(mode="json")`, read it back with `model_validate`."""
+    something). Immutable: `pause`, `resume` and `stop` give the next value. Keep it with
+    `model_dump(mode="json")`, read it back with `model_validate`."""
 
     model_config = ConfigDict(frozen=True)
 
