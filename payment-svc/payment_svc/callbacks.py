@@ -1,6 +1,7 @@
 """What the channels call: verified from the raw bytes, committed, and only then acknowledged."""
 
 import logging
+from typing import Any
 
 from fastapi import APIRouter, Request, Response
 from starlette.responses import JSONResponse
@@ -14,7 +15,13 @@ from .outside import channel_of
 from .refunds import Heard
 
 log = logging.getLogger(__name__)
-router = APIRouter(prefix="/callbacks", tags=["callbacks"])
+_NOT_TAKEN: dict[int | str, dict[str, Any]] = {
+    401: {"description": "not signed by the channel"},
+    404: {"description": "no such order or refund; send it again later"},
+    409: {"description": "another amount than ours; send it again later"},
+    503: {"description": "cannot be verified now; send it again later"},
+}
+router = APIRouter(prefix="/callbacks", tags=["callbacks"], responses=_NOT_TAKEN)
 
 
 @router.post("/wechat", status_code=204)

@@ -6,6 +6,7 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 
 from kit import crash
 from kit.auth import Applicant, Caller, Gate, Operator
+from kit.idempotency import read_key
 from kit.pages import Cursor, Limit, Page, clamp
 from kit.routing import Session, etag, not_modified, router
 
@@ -16,7 +17,8 @@ Reader = Annotated[Caller, Depends(Gate(kinds=("person", "enterprise", "staff"))
 payments = router(prefix="/v1/payments", tags=["payments"])
 books = router(prefix="/v1/ledger", tags=["ledger"])
 # An attempt talks to the channel, so it must not run inside the one transaction that the common
-# route class opens for an Idempotency-Key. It needs none: a live attempt is given again.
+# route class opens for an Idempotency-Key. Nothing is stored for the key: a live attempt is given
+# again, whatever the key.
 live = APIRouter(prefix="/v1/payments", tags=["payments"])
 
 
@@ -63,13 +65,18 @@ async def get_payment(
     return PaymentDetail.of(view, caller)
 
 
-@live.post("/{payment_id}/attempts")
+@live.post(
+    "/{payment_id}/attempts",
+    status_code=201,
+    responses={502: {"description": "the channel did not take it; try again or another way"}},
+)
 async def start_attempt(
     request: Request, caller: Applicant, payment_id: str, body: AttemptIn
 ) -> AttemptOut:
     """Pay: gives the code to scan. Asked again while it lives, the same code is given. When the
     channel does not answer in time the state is `unknown` and the code comes later: read the
     payment again."""
+    read_key(request, required=True)
     runtime = request.app.state.runtime
     attempt = await attempts.start(runtime, payment_id, caller.subject, body.channel)
     crash.point("p6")

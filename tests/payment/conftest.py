@@ -1,7 +1,6 @@
 """payment-svc on real PostgreSQL and NATS, WeChat Pay's sandbox as a process beside it, and its
 call-backs over a real port."""
 
-import asyncio
 import contextlib
 import json
 import time
@@ -13,8 +12,6 @@ from typing import Any
 
 import httpx
 import pytest
-import uvicorn
-from fastapi import FastAPI
 from sqlalchemy import text
 
 from contracts.case import CaseDecided, CaseFeeDue, CaseWithdrawn
@@ -22,7 +19,7 @@ from contracts.event import Event
 from kit.app import Runtime
 from kit.ids import new_id
 from kit.outbox import emit
-from kit.testing import Ground, Running, until
+from kit.testing import Ground, Running, key, serve, until
 from sandbox.book import Book
 from sandbox.testing import Sandbox, free_port, sandbox
 from sandbox.wechat.notices import Notices
@@ -91,11 +88,11 @@ class Town:
         found: dict[str, Any] = answer.json()
         return found
 
-    async def start(self, order_id: str, *, status: int = 200) -> dict[str, Any]:
+    async def start(self, order_id: str, *, status: int = 201) -> dict[str, Any]:
         answer = await self.service.client.post(
             f"/v1/payments/{order_id}/attempts",
             json={"channel": "wechat_native"},
-            headers=self.ground.person(PAYER),
+            headers={**self.ground.person(PAYER), **key()},
         )
         assert answer.status_code == status, answer.text
         found: dict[str, Any] = answer.json()
@@ -223,23 +220,6 @@ class Town:
         return {row["account"]: row["balance_fen"] for row in body["accounts"]}
 
 
-@contextlib.asynccontextmanager
-async def serving(app: FastAPI, port: int) -> AsyncIterator[None]:
-    """The app, whose lifespan runs already, on a real port."""
-    config = uvicorn.Config(app, port=port, lifespan="off", log_level="critical")
-    server = uvicorn.Server(config)
-    task = asyncio.create_task(server._serve())
-    while not server.started:
-        if task.done():
-            await task
-        await asyncio.sleep(0.01)
-    try:
-        yield
-    finally:
-        server.should_exit = True
-        await task
-
-
 @pytest.fixture(scope="module")
 async def town(
     ground: Ground, nats_url: str, tmp_path_factory: pytest.TempPathFactory
@@ -274,6 +254,6 @@ async def open_town(
         own |= {"wechat_base_url": outside.url, "wechat_keys": outside.keys / "wechat"}
         async with (
             ground.service("payment_svc", nats=nats_url, **own) as service,
-            serving(service.app, port),
+            serve(service.app, port=port, lifespan="off") as url,
         ):
-            yield Town(ground, service, outside, f"http://127.0.0.1:{port}")
+            yield Town(ground, service, outside, url)

@@ -6,6 +6,8 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
+from kit.testing import key
+
 from .conftest import PAYER, Town
 
 
@@ -155,9 +157,9 @@ async def test_only_the_payer_and_the_lead_department_see_it(town: Town) -> None
         )
         assert listed.json()["items"] == []
     path, pay = f"/v1/payments/{order_id}/attempts", {"channel": "wechat_native"}
-    assert (await client.post(path, headers=strangers[0], json=pay)).status_code == 404
-    assert (await client.post(path, headers=strangers[1], json=pay)).status_code == 403
-    assert (await client.post(path, json=pay)).status_code == 401
+    for headers, status in ((strangers[0], 404), (strangers[1], 403), ({}, 401)):
+        answer = await client.post(path, headers={**headers, **key()}, json=pay)
+        assert answer.status_code == status
     await town.start(order_id)
     for colleague in (
         ground.staff("reviewer", "SAMR"),
@@ -172,11 +174,15 @@ async def test_only_the_payer_and_the_lead_department_see_it(town: Town) -> None
 async def test_bad_input_is_told_and_not_echoed(town: Town) -> None:
     order_id = await town.order()
     path = f"/v1/payments/{order_id}/attempts"
-    person = town.ground.person(PAYER)
+    person = {**town.ground.person(PAYER), **key()}
     for body in ({"channel": "barter-secret"}, {}, {"channel": "wechat_native", "amount_fen": 1}):
         answer = await town.service.client.post(path, json=body, headers=person)
         assert (answer.status_code, answer.json()["code"]) == (422, "invalid")
         assert "barter-secret" not in answer.text
+    keyless = await town.service.client.post(
+        path, json={"channel": "wechat_native"}, headers=town.ground.person(PAYER)
+    )
+    assert (keyless.status_code, keyless.json()["code"]) == (400, "idempotency_key_missing")
     nothing = await town.service.client.get("/v1/payments/pay_%00", headers=person)
     assert nothing.status_code in (404, 422)
 
