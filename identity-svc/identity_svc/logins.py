@@ -4,9 +4,11 @@ Three short steps, so that no database connection waits for argon2: count the tr
 account; compare the password; open the session.
 """
 
+import asyncio
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
+from weakref import WeakValueDictionary
 
 from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -36,6 +38,12 @@ class Doorman:
     vault: Vault
     passwords: Passwords
     settings: Settings
+    turns: WeakValueDictionary[str, asyncio.Lock] = field(default_factory=WeakValueDictionary)
+
+    def turn(self, name: str) -> asyncio.Lock:
+        """One try at a time for each name: those who wait are not counted yet, so that many
+        right ones at once do not lock the account."""
+        return self.turns.setdefault(name, asyncio.Lock())
 
 
 async def sign_in(at: Doorman, *, login: str, password: str, address: str) -> str:
@@ -44,9 +52,14 @@ async def sign_in(at: Doorman, *, login: str, password: str, address: str) -> st
     Raises WrongLogin, alike for an unknown name, a wrong password and a suspended account, and
     TooMany after too many tries for the name or from the address.
     """
-    settings, moment = at.settings, now()
     by_name = at.vault.index(f"try|{login.strip()}")
-    by_address = at.vault.index(f"address|{address}")
+    turn = at.turn(by_name)
+    async with turn:
+        return await _sign_in(at, login, password, by_name, at.vault.index(f"address|{address}"))
+
+
+async def _sign_in(at: Doorman, login: str, password: str, by_name: str, by_address: str) -> str:
+    settings, moment = at.settings, now()
     async with at.sessions.begin() as session:
         for key, limit in (
             (by_name, settings.tries_per_account),

@@ -198,6 +198,11 @@ async def test_parallel_guesses_all_count(house: House) -> None:
     assert sorted(page.status_code for page in pages) == [422] * 10 + [429] * 4
 
 
+async def test_many_right_ones_at_once_lock_nobody_out(house: House) -> None:
+    backs = await asyncio.gather(*(house.browser().sign_in(Start(), "r01") for _ in range(16)))
+    assert len({back["code"] for back in backs}) == 16
+
+
 async def test_an_address_is_throttled_whatever_names_it_tries(house: House) -> None:
     async with house.running.runtime.sessions.begin() as session:
         await _wrong(house, "13900000001")

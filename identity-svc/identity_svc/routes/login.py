@@ -118,6 +118,8 @@ async def sign_in(at: At, _: Public) -> Response:
         missing.append(("password", t("请填写密码。", "Enter your password.")))
     if missing:
         return await again(missing)
+    if return_to and await _client(at, return_to) is None:
+        return error_page(at, "invalid_request")
     try:
         cookie = await logins.sign_in(at.door, login=login, password=password, address=at.address())
     except (logins.WrongLogin, TooMany) as problem:
@@ -125,8 +127,6 @@ async def sign_in(at: At, _: Public) -> Response:
         response = await again([("login", t(problem.zh, problem.en))], status)
         response.headers.update(problem.headers)
         return response
-    if return_to and await _client(at, return_to) is None:
-        return error_page(at, "invalid_request")
     onward = RedirectResponse(return_to or "/", 303, {"cache-control": "no-store"})
     at.set_cookie(onward, "beam_login", cookie)
     return onward
