@@ -138,6 +138,15 @@ def demo(
     raise typer.Exit(code)
 
 
+@app.command()
+def contracts() -> None:
+    """写出 OpenAPI、AsyncAPI、JSON Schema / write what others may rely on into the tree."""
+    from . import contracts as published
+
+    root = Path(__file__).resolve().parents[2]
+    print(f"{published.write(root)} 个文件有变化 / files changed")
+
+
 class _told:
     """Shows a Trouble as its sentence, and ends with exit code 2."""
 

@@ -1,0 +1,233 @@
+"""`beam contracts`: everything that others may rely on, written as files and kept in the tree.
+
+    contracts/published/openapi/<service>.json   each service's REST interface
+    contracts/published/asyncapi.json            all events (AsyncAPI 3)
+    contracts/published/events/<type>.json       JSON Schema of each event's data
+    gateway/gateway/openapi.json                 the public REST interface, merged: what an app sees
+
+A house test fails when the files are not what the code says.
+"""
+
+import json
+from collections.abc import Iterable
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from contracts.event import EVENTS, Envelope, Event
+from kit.inbox import Subscribers
+
+from . import VERSION
+from .programs import SERVICES, Program
+
+HIDDEN = ("/internal/", "/callbacks/")
+REF = "#/components/schemas/"
+
+
+def openapi_of(program: Program) -> dict[str, Any]:
+    """A service's OpenAPI document; nothing is opened for it."""
+    settings = import_module(f"{program.package}.settings").Settings(
+        database_url="postgresql+asyncpg://", environment="test"
+    )
+    app = import_module(f"{program.package}.main").create_app(settings)
+    document: dict[str, Any] = app.openapi()
+    return document
+
+
+def merged(documents: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """One document of all public paths. Raises ValueError when two services claim a path or an
+    operationId; a schema of the same name and other content gets its service's name in front."""
+    paths: dict[str, Any] = {}
+    schemas: dict[str, Any] = {}
+    security: dict[str, Any] = {}
+    operations: dict[str, str] = {}
+    for service, document in documents.items():
+        components = document.get("components", {})
+        renamed = {}
+        for name, schema in components.get("schemas", {}).items():
+            if schemas.get(name, schema) != schema:
+                renamed[name] = f"{service.capitalize()}{name}"
+        document = _rename(document, renamed)
+        schemas |= document.get("components", {}).get("schemas", {})
+        security |= components.get("securitySchemes", {})
+        for path, methods in document["paths"].items():
+            if path.startswith(HIDDEN):
+                continue
+            if path in paths:
+                raise ValueError(f"{path} is claimed by two services")
+            paths[path] = methods
+            for method, operation in methods.items():
+                name = operation["operationId"]
+                if name in operations:
+                    raise ValueError(f"{name} is both {operations[name]} and {method} {path}")
+                operations[name] = f"{method} {path}"
+                operation.setdefault("tags", [service])
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "One Beam 一网通办 · 一梁四柱",
+            "version": VERSION,
+            "description": "一座城市的全部政务服务,一个接口。"
+            " All of a city's government services behind one door.",
+            "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
+        },
+        "servers": [{"url": "/"}],
+        "paths": dict(sorted(paths.items())),
+        "components": {
+            "schemas": dict(sorted(_used(paths, schemas).items())),
+            "securitySchemes": security,
+        },
+    }
+
+
+def _rename(document: dict[str, Any], names: dict[str, str]) -> dict[str, Any]:
+    if not names:
+        return document
+    text = json.dumps(document)
+    for old, new in names.items():
+        text = text.replace(f'"{REF}{old}"', f'"{REF}{new}"')
+    copy: dict[str, Any] = json.loads(text)
+    schemas = copy["components"]["schemas"]
+    for old, new in names.items():
+        schemas[new] = schemas.pop(old)
+    return copy
+
+
+def _used(paths: Any, schemas: dict[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    waiting = list(_references(paths))
+    while waiting:
+        name = waiting.pop()
+        if name not in found:
+            found[name] = schemas[name]
+            waiting += _references(schemas[name])
+    return found
+
+
+def _references(value: Any) -> Iterable[str]:
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            if key == "$ref" and isinstance(inner, str):
+                yield inner.removeprefix(REF)
+            else:
+                yield from _references(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _references(inner)
+
+
+def subscribers_of(program: Program) -> Subscribers | None:
+    try:
+        room = import_module(f"{program.package}.subscribers")
+    except ModuleNotFoundError as missing:
+        if missing.name != f"{program.package}.subscribers":
+            raise
+        return None
+    on: Subscribers = room.on
+    return on
+
+
+def listeners() -> dict[str, list[str]]:
+    """Event type → `<service>.<handler>` of everyone who hears it."""
+    heard: dict[str, list[str]] = {kind: [] for kind in EVENTS}
+    for program in SERVICES:
+        on = subscribers_of(program)
+        for subscription in on.subscriptions if on else ():
+            kinds = EVENTS if subscription.event_type is None else (subscription.event_type.TYPE,)
+            for kind in kinds:
+                heard[kind].append(f"{program.name}.{subscription.name}")
+    return heard
+
+
+def asyncapi() -> dict[str, Any]:
+    """All events with who sends and who hears them, CloudEvents 1.0 over NATS JetStream."""
+    channels: dict[str, Any] = {}
+    operations: dict[str, Any] = {}
+    messages: dict[str, Any] = {}
+    schemas: dict[str, Any] = {}
+    heard = listeners()
+    envelope = Envelope.model_json_schema(mode="serialization")
+    schemas["Envelope"] = envelope
+    for kind, event in sorted(EVENTS.items()):
+        name = event.__name__
+        data = _schema(event)
+        schemas[name] = data
+        messages[name] = {
+            "name": f"cn.beam.{kind}",
+            "title": (event.__doc__ or name).strip().splitlines()[0],
+            "contentType": "application/cloudevents+json",
+            "payload": {
+                "allOf": [
+                    {"$ref": "#/components/schemas/Envelope"},
+                    {
+                        "properties": {
+                            "type": {"const": f"cn.beam.{kind}"},
+                            "data": {"$ref": f"#/components/schemas/{name}"},
+                        }
+                    },
+                ]
+            },
+        }
+        channels[kind] = {
+            "address": f"evt.{kind}.{{region}}.{{dept}}",
+            "parameters": {
+                "region": {"description": "GB/T 2260, six digits, or _"},
+                "dept": {"description": "department code, or _"},
+            },
+            "messages": {name: {"$ref": f"#/components/messages/{name}"}},
+        }
+        channel = {"$ref": f"#/channels/{kind.replace('/', '~1')}"}
+        operations[f"{event.owner()}.send.{name}"] = {"action": "send", "channel": channel}
+        for listener in sorted(heard[kind]):
+            operations[f"{listener}.{name}"] = {"action": "receive", "channel": channel}
+    return {
+        "asyncapi": "3.0.0",
+        "info": {
+            "title": "One Beam events",
+            "version": VERSION,
+            "description": "One JetStream stream EVENTS. A department pulls from its durable "
+            "`dept_<CODE>`; a breaking change becomes a new version beside the old one.",
+        },
+        "channels": channels,
+        "operations": operations,
+        "components": {"messages": messages, "schemas": schemas},
+    }
+
+
+def _schema(event: type[Event]) -> dict[str, Any]:
+    return event.model_json_schema(mode="serialization")
+
+
+def files() -> dict[str, str]:
+    """Path in the tree → content of every published contract."""
+    documents = {program.name: openapi_of(program) for program in SERVICES}
+    out = {
+        f"contracts/published/openapi/{name}-svc.json": _dump(document)
+        for name, document in documents.items()
+    }
+    out["gateway/gateway/openapi.json"] = _dump(merged(documents))
+    out["contracts/published/asyncapi.json"] = _dump(asyncapi())
+    for kind, event in EVENTS.items():
+        out[f"contracts/published/events/{kind}.json"] = _dump(_schema(event))
+    return out
+
+
+def _dump(value: object) -> str:
+    return json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
+
+
+def write(root: Path) -> int:
+    """Write all files under `root`, drop published ones that no longer exist; returns how many
+    changed."""
+    wanted, changed = files(), 0
+    for old in (root / "contracts/published").rglob("*.json"):
+        if old.relative_to(root).as_posix() not in wanted:
+            old.unlink()
+            changed += 1
+    for name, content in wanted.items():
+        path = root / name
+        if not path.exists() or path.read_text() != content:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(content)
+            changed += 1
+    return changed
