@@ -1,12 +1,12 @@
 """Licences: issued, found, and moved through their states."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime, time, timedelta
 from typing import Any
 
-from sqlalchemy import func, select
+from sqlalchemy import func, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from contracts.case import Delivery
@@ -15,22 +15,12 @@ from kit.auth import Caller
 from kit.clock import CITY, city_day, now
 from kit.errors import NotFound
 from kit.outbox import emit
-from kit.secrets import Vault, mask_id_number, mask_name
+from kit.secrets import Vault
 from kit.states import move
 
 from . import credentials, numbers, status_lists, types
 from .keys import Signer
 from .models import LICENCE, LIVE, Licence, LicenceChange, LicenceType, sealed_at
-
-HOLDER_CODE_TYPES = {"person": ("公民身份号码", "111"), "enterprise": ("统一社会信用代码", "001")}
-NATIONAL_STATES = {
-    "active": "01",
-    "suspended": "02",
-    "revoked": "03",
-    "replaced": "04",
-    "expired": "05",
-}
-LONG_TERM = "长期"
 
 
 @dataclass(frozen=True)
@@ -59,38 +49,6 @@ class Grant:
     item_code: str | None = None
     delivery: Delivery = "none"
     address_id: str | None = None
-
-
-@dataclass(frozen=True)
-class Face:
-    """A licence as it may be shown: names and numbers masked."""
-
-    row: Licence
-    holder_name: str
-    holder_number: str
-
-    @property
-    def metadata(self) -> dict[str, str]:
-        """Elements of GB/T 36903 under their standard names."""
-        row = self.row
-        code_type, code_type_code = HOLDER_CODE_TYPES[row.holder_kind]
-        until = row.valid_until.isoformat() if row.valid_until else LONG_TERM
-        return {
-            "ZZMC": row.name,
-            "ZZLXDM": row.type_code,
-            "ZZBH": row.serial,
-            "ZZBS": row.number,
-            "ZZBFJG": row.issuer_name,
-            "ZZBFJGDM": row.issuer_code,
-            "ZZBFRQ": city_day(row.issued_at).isoformat(),
-            "CZZT": self.holder_name,
-            "CZZTDM": self.holder_number,
-            "CZZTDMLX": code_type,
-            "CZZTDMLXDM": code_type_code,
-            "ZZYXQQSRQ": row.valid_from.isoformat(),
-            "ZZYXQJZRQ": until,
-            "ZZZT": NATIONAL_STATES[row.state],
-        }
 
 
 def last_day(valid_from: date, years: int | None) -> date | None:
@@ -244,31 +202,6 @@ def _midnight(day: date) -> datetime:
     return datetime.combine(day, time(), CITY)
 
 
-def face(vault: Vault, row: Licence) -> Face:
-    """What may be shown of a licence."""
-
-    def unseal(column: str, sealed: bytes) -> str:
-        return vault.open(sealed, bound_to=sealed_at("licence", column, row.id))
-
-    return Face(
-        row,
-        mask_name(unseal("holder_name", row.holder_name)),
-        mask_id_number(unseal("holder_number", row.holder_number)),
-    )
-
-
-def all_fields(vault: Vault, row: Licence) -> dict[str, Any]:
-    """Every field of the licence, for its holder only."""
-    sealed = vault.open(row.sealed_fields, bound_to=sealed_at("licence", "sealed_fields", row.id))
-    return {**row.fields, **json.loads(sealed)}
-
-
-def credential(vault: Vault, row: Licence, disclose: Sequence[str] | None) -> str:
-    """The signed credential, for its holder only; with `disclose` only these fields come along."""
-    whole = vault.open(row.credential, bound_to=sealed_at("licence", "credential", row.id))
-    return whole if disclose is None else credentials.narrow(whole, disclose)
-
-
 async def of_holder(session: AsyncSession, holder_id: str, licence_id: str) -> Licence:
     """A licence of this account. Raises NotFound, also for somebody else's."""
     row = await session.scalar(
@@ -294,6 +227,23 @@ async def list_of_holder(
     if before is not None:
         wanted = wanted.where(Licence.ordinal < before)
     return list(await session.scalars(wanted.order_by(Licence.ordinal.desc()).limit(limit)))
+
+
+async def list_in_force(session: AsyncSession, holder_id: str) -> list[Licence]:
+    """Of each type the newest licence of the account that is in force today."""
+    day = today()
+    newest = (
+        select(func.max(Licence.ordinal))
+        .where(
+            Licence.holder_id == holder_id,
+            Licence.state == "active",
+            Licence.valid_from <= day,
+            or_(Licence.valid_until.is_(None), Licence.valid_until >= day),
+        )
+        .group_by(Licence.licence_type)
+    )
+    wanted = select(Licence).where(Licence.ordinal.in_(newest)).order_by(Licence.licence_type)
+    return list(await session.scalars(wanted))
 
 
 async def of_issuer(session: AsyncSession, staff: Caller, licence_id: str) -> Licence:

@@ -7,6 +7,7 @@ from fastapi import FastAPI
 
 from kit.app import Runtime
 from kit.app import create_app as create
+from kit.secrets import SealBroken
 
 from . import keys, types
 from .jobs import jobs
@@ -18,8 +19,14 @@ from .subscribers import on
 @contextlib.asynccontextmanager
 async def setup(runtime: Runtime) -> AsyncIterator[None]:
     async with runtime.sessions.begin() as session:
-        issuer = runtime.settings.issuer
-        runtime.parts["signer"] = await keys.load(session, runtime.vault, issuer)
+        try:
+            signer = await keys.load(session, runtime.vault, runtime.settings.issuer)
+        except SealBroken:
+            raise SystemExit(
+                "签名密钥无法解封:BEAM_VAULT_KEY_FILE 不是建库时所用的密钥文件。"
+                " / BEAM_VAULT_KEY_FILE is not the key file that sealed this database."
+            ) from None
+        runtime.parts["signer"] = signer
         await types.load(session)
     yield
 

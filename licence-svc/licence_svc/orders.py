@@ -28,7 +28,8 @@ from . import licences
 from .keys import Signer
 from .models import ORDER, Licence, LicenceOrder
 
-LEASE = timedelta(seconds=30)
+LEASE = timedelta(seconds=10)
+"""After it another process may ask again; that only costs, `fulfil` issues once."""
 FIRST_WAIT = timedelta(seconds=1)
 LONGEST_WAIT = timedelta(seconds=60)
 

@@ -18,7 +18,7 @@ from kit.jose import BadToken
 from kit.secrets import Vault
 from kit.states import move
 
-from . import licences
+from . import faces, licences
 from .keys import Signer
 from .models import PRESENTATION, Licence, Presentation, sealed_at
 
@@ -59,7 +59,7 @@ class Verdict:
 
     refusal: Refusal | None
     licence: Licence | None = None
-    face: licences.Face | None = None
+    face: faces.Face | None = None
     purpose: str | None = None
 
 
@@ -145,7 +145,7 @@ def _accept(
         holder_id=row.holder_id,
     )
     purpose = vault.open(row.purpose, bound_to=sealed_at("presentation", "purpose", row.id))
-    return Verdict(None, licence, licences.face(vault, licence), purpose)
+    return Verdict(None, licence, faces.face(vault, licence), purpose)
 
 
 def _refusal_of(licence: Licence) -> Refusal | None:

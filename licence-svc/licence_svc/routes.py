@@ -10,7 +10,7 @@ from kit.pages import Cursor, Limit, Page, clamp
 from kit.routing import IfMatch, Session, check_version, etag, not_modified
 from kit.routing import router as new_router
 
-from . import licences, orders, presentations, schemas, status_lists, types
+from . import faces, licences, orders, presentations, schemas, status_lists, types
 
 router = new_router(prefix="/v1", tags=["licences"])
 Disclose = Annotated[
@@ -78,8 +78,18 @@ async def list_my_licences(
     if more:
         following = runtime.cursors.write([page[-1].ordinal], filters)
         link = f"{request.url.path}?{request.url.include_query_params(cursor=following).query}"
-    faces = [licences.face(runtime.vault, row) for row in page]
-    return Page(items=[schemas.LicenceOut.of(face) for face in faces], next=link)
+    shown = [faces.face(runtime.vault, row) for row in page]
+    return Page(items=[schemas.LicenceOut.of(face) for face in shown], next=link)
+
+
+@router.get("/me/licences/in-force")
+async def list_my_licences_in_force(
+    caller: Applicant, request: Request, session: Session
+) -> Page[schemas.LicenceOut]:
+    """What I hold today: of each type the newest licence that is in force."""
+    vault = _runtime(request).vault
+    rows = await licences.list_in_force(session, caller.subject)
+    return Page(items=[schemas.LicenceOut.of(faces.face(vault, row)) for row in rows])
 
 
 @router.get("/licences/{licence_id}", response_model=schemas.LicenceDetail)
@@ -93,7 +103,7 @@ async def get_licence(
         return unchanged
     response.headers["etag"] = etag(row.version)
     vault = _runtime(request).vault
-    return schemas.LicenceDetail.of_row(vault, licences.face(vault, row))
+    return schemas.LicenceDetail.of_row(vault, faces.face(vault, row))
 
 
 @router.get("/licences/{licence_id}/credential")
@@ -108,7 +118,7 @@ async def get_licence_credential(
     """My licence as SD-JWT VC, to be kept in a wallet or shown to a verifier that is offline."""
     row = await licences.of_holder(session, caller.subject, licence_id)
     response.headers["cache-control"] = "no-store"
-    credential = licences.credential(_runtime(request).vault, row, disclose)
+    credential = faces.credential(_runtime(request).vault, row, disclose)
     return schemas.CredentialOut(credential=credential)
 
 

@@ -8,7 +8,7 @@ from pydantic import Field
 from kit.routing import In, Out
 from kit.secrets import Vault
 
-from .licences import Face, all_fields
+from .faces import Face, all_fields
 from .models import Licence
 from .presentations import Refusal, Shown, Verdict
 

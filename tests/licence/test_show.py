@@ -238,6 +238,21 @@ async def test_my_licences_in_pages(svc: Running, ground: Ground, grant: Grantor
     assert first["items"][0]["holder_name"] == "王*"
 
 
+async def test_what_i_hold_today_is_short_however_much_i_had(
+    svc: Running, ground: Ground, grant: Grantor
+) -> None:
+    holder = type(ZHANG)("acc_many", "person", "赵六", "31011519950606531X")
+    shop = await grant(holder)
+    foods = [await grant(holder, licence_type="LT-FOOD") for _ in range(3)]
+    await grant(holder, licence_type="LT-HEALTH", valid_from=date(2020, 1, 1), years=1)
+    await grant(holder, licence_type="LT-PROP", valid_from=date(2099, 1, 1))
+    await change(svc, ground, foods[2], "suspend")
+    answer = await svc.client.get(
+        "/v1/me/licences/in-force", headers=ground.person(holder.account_id)
+    )
+    assert [x["id"] for x in answer.json()["items"]] == [shop.id, foods[1].id]
+
+
 async def test_one_licence_with_etag_and_national_metadata(
     svc: Running, ground: Ground, grant: Grantor
 ) -> None:
