@@ -36,8 +36,8 @@ class FileUnfit(Problem):
 
 async def held_licences(calls: Calls, caller: Caller) -> list[dict[str, Any]]:
     """The caller's licences in force, as licence-svc tells them. Raises Unavailable."""
-    answer = await calls.get("licence", "/v1/me/licences", as_=caller, params={"limit": 100})
-    return [licence for licence in answer["items"] if licence["state"] == "active"]
+    answer = await calls.get("licence", "/v1/me/licences/in-force", as_=caller)
+    return list(answer["items"])
 
 
 def open_slots(session: AsyncSession, case: Case, item: Mapping[str, Any]) -> list[MaterialSlot]:

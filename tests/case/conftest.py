@@ -50,7 +50,7 @@ def neighbours() -> FastAPI:
     async def item(code: str) -> dict[str, Any]:
         return ITEM | {"code": code} | ({"fee": None} if code == "A06" else {})
 
-    @app.get("/v1/me/licences")
+    @app.get("/v1/me/licences/in-force")
     async def licences() -> dict[str, Any]:
         held = {"id": "lic_1", "licence_type": "LT-BIZ", "state": "active"}
         return {"items": [held], "next": None}
