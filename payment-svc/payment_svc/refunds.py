@@ -203,11 +203,12 @@ async def apply(session: AsyncSession, told: channels.Refund) -> Heard:
                 return Heard.REPEATED
             await _failed(session, refund, told)
         case _:
+            if refund.state == RefundState.ERROR:
+                return Heard.REPEATED
+            refund.error_code = None
             if refund.state == RefundState.SUBMITTED:
                 return Heard.REPEATED
-            if refund.state == RefundState.CREATED:
-                refund.error_code = None
-                move(session, refund, REFUND_TRANSITIONS, "submit")
+            move(session, refund, REFUND_TRANSITIONS, "submit")
     return Heard.APPLIED
 
 

@@ -1,7 +1,13 @@
 """A fee from its notice to the money in the books, and all the ways back."""
 
+from pathlib import Path
+
+import payment_svc
+from contracts.case import CaseFeeDue, CaseWithdrawn
 from kit.ids import new_id
+from kit.states import as_table
 from kit.testing import until
+from payment_svc.models import ORDER_TRANSITIONS
 
 from .conftest import PAYER, Town
 
@@ -113,6 +119,30 @@ async def test_fee_told_twice_makes_one_order(town: Town) -> None:
     other = await town.order()
     assert other
     assert len(await town.of_case(case_id)) == 1
+
+
+async def test_the_same_events_again_run_no_handler_twice(town: Town) -> None:
+    case_id = new_id("case")
+    fee = CaseFeeDue(
+        case_id=case_id,
+        applicant_id=PAYER,
+        item_code="A05",
+        item_name="食品经营许可",
+        fee_code="FEE-A05",
+        amount_fen=8000,
+    )
+    place = {"region": "310115", "dept": "SAMR"}
+    assert await town.service.hear(fee, times=3, subject=case_id, version=5, **place) == 1
+    gone = CaseWithdrawn(case_id=case_id, applicant_id=PAYER)
+    assert await town.service.hear(gone, times=3, subject=case_id, version=6, **place) == 1
+    [order] = await town.of_case(case_id)
+    assert order["state"] == "cancelled"
+    assert await town.types(order["id"]) == ["created.v1", "cancelled.v1"]
+
+
+def test_readme_shows_the_states_as_they_are() -> None:
+    readme = Path(payment_svc.__file__ or "").parents[1] / "README.md"
+    assert as_table(ORDER_TRANSITIONS) in readme.read_text("utf-8")
 
 
 async def test_fee_told_after_the_end_of_its_case_makes_no_order(town: Town) -> None:
