@@ -186,7 +186,7 @@ async def pay(journey: Journey) -> str:
     (payment,) = await until(due, "no payment order for the fee")
     expect(payment["amount_fen"] == FEE_FEN, f"the fee is {FEE_FEN} fen")
     path = f"/v1/payments/{payment['id']}"
-    attempt = await citizen.post(f"{path}/attempts", {"channel": "wechat_native"})
+    attempt = await citizen.post(f"{path}/attempts", {"channel": "wechat_native"}, status=201)
 
     async def code() -> Any:
         if attempt.get("code_url"):
