@@ -4,11 +4,13 @@ next (published, so that everyone knows it) → current (signs) → retired (pub
 token that it signed is dead). A new key is published a day before it signs.
 """
 
+import logging
 import time
 from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import func, select, text
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from kit.clock import now
@@ -18,6 +20,7 @@ from kit.secrets import Vault
 
 from .models import SigningKeyRow
 
+log = logging.getLogger(__name__)
 PUBLISHED_BEFORE_USE = timedelta(hours=24)
 KEPT_AFTER_USE = timedelta(hours=1)
 FRESH_SECONDS = 60
@@ -84,17 +87,18 @@ class SigningKeys:
         self._set = KeySet(self._jwks)
 
     async def refresh(self, *, force: bool = False) -> None:
+        """Read the keys when they are a minute old; while the database is away the known ones
+        go on serving."""
         if not force and time.monotonic() - self._read_at < FRESH_SECONDS:
             return
-        alive = SigningKeyRow.state.in_(("current", "next")) | (
-            SigningKeyRow.retired_at > func.now() - KEPT_AFTER_USE
-        )
-        async with self._sessions() as session:
-            rows = list(
-                await session.scalars(
-                    select(SigningKeyRow).where(alive).order_by(SigningKeyRow.created_at)
-                )
-            )
+        self._read_at = time.monotonic()
+        try:
+            rows = await self._rows()
+        except (SQLAlchemyError, OSError) as exc:
+            if self._current is None or force:
+                raise
+            log.warning("signing keys could not be read again: %s", type(exc).__name__)
+            return
         published = []
         for row in rows:
             key = SigningKey(self._vault.open(row.pem, bound_to=_bound(row.kid)).encode())
@@ -103,7 +107,14 @@ class SigningKeys:
                 self._current = key
         self._jwks = {"keys": published}
         self._set = KeySet(self._jwks)
-        self._read_at = time.monotonic()
+
+    async def _rows(self) -> list[SigningKeyRow]:
+        alive = SigningKeyRow.state.in_(("current", "next")) | (
+            SigningKeyRow.retired_at > func.now() - KEPT_AFTER_USE
+        )
+        async with self._sessions() as session:
+            query = select(SigningKeyRow).where(alive).order_by(SigningKeyRow.created_at)
+            return list(await session.scalars(query))
 
     async def current(self) -> SigningKey:
         """The key that signs now."""

@@ -3,12 +3,15 @@
 import asyncio
 import time
 from datetime import timedelta
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 from joserfc import jwk, jwt
 from sqlalchemy import func, select, update
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.ext.asyncio import async_sessionmaker, create_async_engine
 
+from identity_svc import keys
 from identity_svc.models import AuthorizationCode, LoginSession
 from kit.clock import now
 
@@ -54,6 +57,30 @@ async def test_whole_flow(house: House) -> None:
     assert who.json() == {"sub": "acc_zhangsan", "kind": "person", "acr": "L3", "name": "张*"}
 
 
+async def test_by_post_too(house: House) -> None:
+    start = Start()
+    browser = house.browser()
+    await browser.sign_in(start)
+    fields = dict(parse_qsl(urlsplit(start.url).query))
+    back = called_back(await browser.http.post("/oauth2/authorize", data=fields))
+    tokens = (await house.exchange(start, back["code"])).json()
+    who = await house.http.post("/oauth2/userinfo", headers=bearer(tokens))
+    assert who.json()["sub"] == "acc_zhangsan"
+
+
+async def test_keys_go_on_serving_while_the_database_is_away(house: House) -> None:
+    runtime = house.running.runtime
+    ring = keys.SigningKeys(runtime.sessions, runtime.vault)
+    known = await ring.jwks()
+    nowhere = create_async_engine("postgresql+asyncpg://nobody@127.0.0.1:9/none")
+    ring._sessions = async_sessionmaker(nowhere)
+    ring._read_at = float("-inf")
+    assert await ring.jwks() == known
+    with pytest.raises((SQLAlchemyError, OSError)):
+        await keys.SigningKeys(async_sessionmaker(nowhere), runtime.vault).current()
+    await nowhere.dispose()
+
+
 async def test_staff_token_says_role_and_place(house: House) -> None:
     tokens = await house.signed_in("r02")
     me = (await house.http.get("/v1/me", headers=bearer(tokens))).json()
@@ -84,7 +111,7 @@ async def test_a_signed_in_browser_is_not_asked_again(house: House) -> None:
 
 async def test_code_works_once_and_reuse_ends_what_came_of_it(house: House) -> None:
     start = Start()
-    back = await house.browser().sign_in(start)
+    back = await house.code(start)
     first = (await house.exchange(start, back["code"])).json()
     again = await house.exchange(start, back["code"])
     assert (again.status_code, again.json()["error"]) == (400, "invalid_grant")
@@ -101,7 +128,7 @@ async def test_code_works_once_and_reuse_ends_what_came_of_it(house: House) -> N
 
 async def test_two_at_once_with_one_code(house: House) -> None:
     start = Start()
-    code = (await house.browser().sign_in(start))["code"]
+    code = (await house.code(start))["code"]
     answers = await asyncio.gather(*(house.exchange(start, code) for _ in range(4)))
     assert sorted(a.status_code for a in answers) == [200, 400, 400, 400]
 
@@ -124,7 +151,7 @@ async def test_two_at_once_with_one_code(house: House) -> None:
 )
 async def test_a_code_is_bound_to_its_request(house: House, changes: dict[str, str]) -> None:
     start = Start()
-    back = await house.browser().sign_in(start)
+    back = await house.code(start)
     answer = await house.exchange(start, **{"code": back["code"], **changes})
     assert answer.status_code in (400, 401), answer.text
     assert answer.json()["error"] in ("invalid_grant", "invalid_request", "invalid_client")
@@ -135,7 +162,7 @@ async def test_a_code_is_bound_to_its_request(house: House, changes: dict[str, s
 
 async def test_code_lives_a_minute(house: House) -> None:
     start = Start()
-    back = await house.browser().sign_in(start)
+    back = await house.code(start)
     async with house.running.runtime.sessions.begin() as session:
         ends = await session.scalar(select(func.max(AuthorizationCode.expires_at)))
         assert ends is not None
@@ -206,7 +233,7 @@ async def test_a_parameter_may_not_come_twice(house: House) -> None:
     page = await house.browser().get(Start().url + "&scope=openid")
     assert page.status_code == 400
     start = Start()
-    code = (await house.browser().sign_in(start))["code"]
+    code = (await house.code(start))["code"]
     body = (
         f"grant_type=authorization_code&client_id=demo-app&redirect_uri={CALLBACK}"
         f"&code={code}&code={code}&code_verifier={start.verifier}"

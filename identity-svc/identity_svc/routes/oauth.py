@@ -3,10 +3,10 @@
 from collections.abc import Callable
 from typing import Any
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Response
 from fastapi.responses import JSONResponse
 
-from kit.auth import Anyone, Public, SignedCallback
+from kit.auth import Anyone, Caller, Public, SignedCallback
 from kit.clock import now
 from kit.errors import Unauthenticated
 
@@ -77,9 +77,19 @@ async def public_keys(at: At, _: Public) -> JSONResponse:
 @router.get("/oauth2/authorize")
 async def authorize(at: At, _: Public) -> Response:
     """Send the browser back to the client with a code, or to the login page first."""
+    return await _authorize(at, at.query())
+
+
+@router.post("/oauth2/authorize")
+async def authorize_by_form(at: At, _: Public) -> Response:
+    """The same with the parameters in a form, as OpenID Connect asks for."""
+    return await _authorize(at, await at.form())
+
+
+async def _authorize(at: Web, parameters: Parameters) -> Response:
     async with at.runtime.sessions() as session:
         login = await logins.current(session, at.cookie("beam_login"))
-    request = asked(at, at.query())
+    request = asked(at, parameters)
     answer = await provide(at, lambda provider: provider.authorize(request, login, now()))
     if "Location" not in answer.headers:
         return error_page(at, str(answer.body["error"]))
@@ -108,8 +118,18 @@ async def introspect(at: At, _: SignedCallback) -> Response:
 
 
 @router.get("/oauth2/userinfo")
-async def userinfo(at: At, request: Request, caller: Anyone) -> JSONResponse:
+async def userinfo(at: At, caller: Anyone) -> JSONResponse:
     """Who is signed in: the subject, and with the scope `profile` the masked name."""
+    return await _userinfo(at, caller)
+
+
+@router.post("/oauth2/userinfo")
+async def userinfo_by_post(at: At, caller: Anyone) -> JSONResponse:
+    """The same by POST, as OpenID Connect asks for."""
+    return await _userinfo(at, caller)
+
+
+async def _userinfo(at: Web, caller: Caller) -> JSONResponse:
     async with at.runtime.sessions() as session:
         claims = {"jti": caller.jti}
         if not await session.run_sync(lambda plain: endpoints.is_live(plain, claims)):
