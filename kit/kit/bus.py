@@ -9,7 +9,7 @@ from typing import Any
 import nats.errors
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
-from . import deadletters, outbox
+from . import bus_metrics, deadletters, outbox
 from .broker import Broker, BrokerLost, Nats, Refused
 from .consumers import ACK_WAIT_SECONDS, RETRY_DELAYS, Consumer
 from .db import Sessions
@@ -113,6 +113,10 @@ class Bus:
         async with self._sessions() as session:
             self._lag = await outbox.lag(session)
             self._dead = await deadletters.count_open(session)
+        bus_metrics.CONNECTED.labels(self._service).set(self.connected)
+        bus_metrics.UNSENT.labels(self._service).set(self._lag.unsent)
+        bus_metrics.UNSENT_AGE.labels(self._service).set(self._lag.oldest_seconds)
+        bus_metrics.DEAD.labels(self._service).set(self._dead)
 
     async def replay(self, session: AsyncSession, letter_id: str) -> None:
         """Run a dead letter's handler again, see `kit.deadletters.replay`."""

@@ -5,6 +5,7 @@ import json
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID, uuid5
 
@@ -12,10 +13,13 @@ from nats.aio.msg import Msg
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
+from contracts.event import Envelope
+
 from . import crash, deadletters
 from .broker import STREAM, Broker, BrokerLost, NoResponders, Refused
+from .bus_metrics import DELAY, HANDLED
 from .db import Sessions
-from .inbox import Delivery, Later, Subscription, Undecodable, apply
+from .inbox import Delivery, Later, Subscription, Undecodable, apply, context_of
 
 log = logging.getLogger(__name__)
 
@@ -57,6 +61,7 @@ class Consumer:
     ) -> None:
         self._ack_wait = ack_wait
         self._sessions = sessions
+        self._service = service
         self._subscription = subscription
         self._delays = retry_delays
         self._arrived: asyncio.Queue[Msg | None] = asyncio.Queue()
@@ -105,7 +110,8 @@ class Consumer:
                 "deliver_policy": "all",
                 "ack_policy": "explicit",
                 "ack_wait": int(self._ack_wait * _NANO),
-                "max_ack_pending": 4 * BATCH,
+                # Events that wait for their next try count too; they must not stop the others.
+                "max_ack_pending": 1024,
                 # The end of trying is a dead letter in our database: at its own limit the broker
                 # would fall silent.
                 "max_deliver": -1,
@@ -174,7 +180,8 @@ class Consumer:
         if len(items) > 1 and await self._together(broker, items):
             return
         for item in items:
-            await self._alone(broker, item)
+            with context_of(item.delivery.envelope):
+                await self._alone(broker, item)
 
     async def _together(self, broker: Broker, items: Sequence[_Item]) -> bool:
         """All in one transaction; False when one of them spoiled it."""
@@ -192,6 +199,7 @@ class Consumer:
             await self._apply([item])
         except Later as later:
             if item.msg.metadata.num_delivered < MAX_LATER:
+                HANDLED.labels(self._service, "later").inc()
                 await self._nak(broker, item.msg, later.seconds)
             else:
                 await self._fail(broker, item.msg, item.id, later)
@@ -208,12 +216,28 @@ class Consumer:
     async def _apply(self, items: Sequence[_Item]) -> None:
         async with self._sessions.begin() as session:
             deliveries = [item.delivery for item in items]
-            handled = await apply(session, self._subscription, self.durable, deliveries)
+            done = await apply(session, self._subscription, self.durable, deliveries)
             repeated = [item.id for item in items if item.msg.metadata.num_delivered > 1]
             if repeated:
                 await deadletters.note_success(session, consumer=self.durable, event_ids=repeated)
-        self.handled += handled
         crash.point("c3")
+        self.handled += len(done)
+        HANDLED.labels(self._service, "repeated").inc(len(items) - len(done))
+        HANDLED.labels(self._service, "done").inc(len(done))
+        for delivery in done:
+            self._tell(delivery.envelope)
+
+    def _tell(self, envelope: Envelope) -> None:
+        delay = (datetime.now(UTC) - envelope.time).total_seconds()
+        DELAY.labels(self._service).observe(max(delay, 0.0))
+        with context_of(envelope):
+            fields = {
+                "consumer": self.durable,
+                "event_id": str(envelope.id),
+                "event_type": envelope.event_type,
+                "ms": round(delay * 1000, 1),
+            }
+            log.info("handled an event", extra={"fields": fields})
 
     async def _acknowledge(self, broker: Broker, batch: Sequence[Msg]) -> None:
         """Ack and wait until the server has it. Without an answer the event comes again, and the
@@ -253,6 +277,7 @@ class Consumer:
             await self._nak(broker, msg, 1.0)
             return
         reason = deadletters.describe(error)
+        HANDLED.labels(self._service, "dead" if dead else "retried").inc()
         if dead:
             log.error("%s: event %s is dead: %s", self.durable, event_id, reason)
             await broker.request(msg.reply, b"+TERM")

@@ -170,20 +170,20 @@ async def apply(
     subscription: Subscription,
     durable: str,
     deliveries: Sequence[Delivery],
-) -> int:
+) -> list[Delivery]:
     """Run the handler on those events that this consumer has not handled, in the caller's
-    transaction and together with their inbox rows. Returns how many those were."""
+    transaction and together with their inbox rows. Returns those."""
     ids = [d.envelope.id for d in deliveries]
     if crash.planted("no_inbox"):
         fresh = set(ids)
     else:
         fresh = set(await session.scalars(_SEEN, {"consumer": durable, "ids": ids}))
-    count = len(fresh)
+    done: list[Delivery] = []
     for delivery in deliveries:
         if delivery.envelope.id not in fresh:
             continue
         fresh.remove(delivery.envelope.id)
-        with _context_of(delivery.envelope):
+        with context_of(delivery.envelope):
             if delivery.event is None:
                 await subscription.handler(session, delivery.envelope)
             else:
@@ -192,12 +192,13 @@ async def apply(
         # The next event must read the database as if it came alone.
         session.expunge_all()
         crash.point("c2")
-    return count
+        done.append(delivery)
+    return done
 
 
 @contextlib.contextmanager
-def _context_of(envelope: Envelope) -> Iterator[None]:
-    """What the handler logs, calls and emits belongs to the request that caused the event."""
+def context_of(envelope: Envelope) -> Iterator[None]:
+    """What a handler logs, calls and emits belongs to the request that caused the event."""
     pairs: list[tuple[Any, Any]] = [
         (context.request_id, context.request_id.set(envelope.correlationid)),
         (context.traceparent, context.traceparent.set(context.child_of(envelope.traceparent))),

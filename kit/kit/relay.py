@@ -11,8 +11,9 @@ from uuid import uuid4
 from nats.aio.msg import Msg
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
-from . import crash, outbox
+from . import crash, inbox, outbox
 from .broker import Broker, BrokerLost, NoResponders, Refused, StreamState, read_answer
+from .bus_metrics import PUBLISHED
 
 log = logging.getLogger(__name__)
 
@@ -22,7 +23,7 @@ ATOMIC_FROM = 16
 SWEEP_SECONDS = 1.0
 CHECK_SECONDS = 15.0
 HOLD_SECONDS = 30.0
-PRUNE_SECONDS = 3600.0
+PRUNE_SECONDS = 60.0
 _LOCK = 0x6265616D  # "beam"
 _CHANNEL = "outbox"
 _DB_SECONDS = 10.0
@@ -110,14 +111,6 @@ class Relay:
         log.info("relay of %s leads", self._service)
         checked = pruned = time.monotonic()
         while not broker.closed.is_set():
-            self._woken.clear()
-            rows = await db.fetch(_UNSENT, self._holding(), BATCH, timeout=_DB_SECONDS)
-            if rows:
-                await self._send(db, broker, stream, rows)
-                continue
-            if self._stopping:
-                return
-            await self._wait(SWEEP_SECONDS)
             now = time.monotonic()
             if now - checked > CHECK_SECONDS:
                 checked = now
@@ -127,6 +120,14 @@ class Relay:
             if now - pruned > PRUNE_SECONDS:
                 pruned = now
                 await self._prune()
+            self._woken.clear()
+            rows = await db.fetch(_UNSENT, self._holding(), BATCH, timeout=_DB_SECONDS)
+            if rows:
+                await self._send(db, broker, stream, rows)
+                continue
+            if self._stopping:
+                return
+            await self._wait(SWEEP_SECONDS)
 
     async def _compare(self, db: Any, broker: Broker) -> StreamState:
         """Before the first publish: what the stream lacks becomes unsent again.
@@ -173,6 +174,7 @@ class Relay:
                 _MARK, list(places), list(places.values()), stream.created, timeout=_DB_SECONDS
             )
             self.published += len(places)
+            PUBLISHED.labels(self._service).inc(len(places))
         crash.point("r3")
 
     async def _publish_batch(self, broker: Broker, rows: Sequence[Any]) -> dict[int, int] | None:
@@ -241,6 +243,7 @@ class Relay:
     async def _prune(self) -> None:
         async with AsyncSession(self._engine) as session, session.begin():
             await outbox.prune(session)
+            await inbox.prune(session)
 
     async def _wait(self, seconds: float) -> bool:
         """Wait for a wake-up. Returns whether there was one."""

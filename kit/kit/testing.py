@@ -61,7 +61,7 @@ class Running:
                     delivery = subscription.read(sealed.body.encode())
                     async with self.runtime.sessions.begin() as session:
                         durable = subscription.durable(self.runtime.settings.service)
-                        ran += await apply(session, subscription, durable, [delivery])
+                        ran += len(await apply(session, subscription, durable, [delivery]))
         return ran
 
 

@@ -1,7 +1,6 @@
 """Two toy services, alpha that tells and beta that listens, over real PostgreSQL and NATS."""
 
 import contextlib
-import itertools
 import os
 import shutil
 import signal
@@ -24,7 +23,7 @@ from kit.inbox import Subscribers
 from kit.outbox import emit
 from kit.settings import ServiceSettings
 
-_number = itertools.count(1)
+_made: set[str] = set()
 
 
 class _Pinged(Event):
@@ -133,16 +132,22 @@ def nats(broker: Broker) -> str:
 async def open_service(
     stack: contextlib.AsyncExitStack, server: PostgresServer, name: str
 ) -> Service:
-    database = f"{name}_{next(_number)}"
-    admin = await asyncpg.connect(server.dsn())
-    await admin.execute(f"create database {database}")
-    await admin.close()
-    url = server.dsn(database, scheme="postgresql+asyncpg")
+    """Its database is made once and emptied for each test: new ones would take longer."""
+    if name not in _made:
+        admin = await asyncpg.connect(server.dsn())
+        await admin.execute(f"create database {name}")
+        await admin.close()
+    url = server.dsn(name, scheme="postgresql+asyncpg")
     engine = open_engine(url)
     stack.push_async_callback(engine.dispose)
     async with engine.begin() as connection:
-        await connection.run_sync(KitBase.metadata.create_all)
-        await connection.execute(text("create table effect (number int not null)"))
+        if name not in _made:
+            await connection.run_sync(KitBase.metadata.create_all)
+            await connection.execute(text("create table effect (number int not null)"))
+            await connection.execute(text("create table heard (number int not null)"))
+        tables = "outbox, inbox, dead_letter, effect, heard"
+        await connection.execute(text(f"truncate {tables} restart identity"))
+    _made.add(name)
     service = Service(name, url, engine, open_sessions(engine))
     stack.push_async_callback(service.stop)
     return service
