@@ -61,7 +61,9 @@ async def test_an_approved_case_gets_its_licence(svc: Running, others: Others) -
     assert (order.state, order.licence_id, order.trouble) == ("issued", row.id, None)
 
 
-async def test_no_personal_data_lies_open(svc: Running, others: Others) -> None:
+async def test_no_personal_data_lies_open(
+    svc: Running, others: Others, capsys: pytest.CaptureFixture[str]
+) -> None:
     case_id = new_id("case")
     await deliver(svc, decided(case_id))
     row = await issued(svc, case_id)
@@ -70,9 +72,11 @@ async def test_no_personal_data_lies_open(svc: Running, others: Others) -> None:
             text("select row_to_json(l)::text from licence l where id = :id"), {"id": row.id}
         )
         outbox = await session.scalar(text("select string_agg(body, '') from outbox"))
+    log = capsys.readouterr().out
     for value in (ZHANG.name, ZHANG.number, "三丰面馆", "某路"):
         assert value not in stored
         assert value not in outbox
+        assert value not in log
 
 
 async def test_the_event_twice_makes_one_licence(svc: Running, others: Others) -> None:
@@ -90,6 +94,24 @@ async def test_the_event_twice_makes_one_licence(svc: Running, others: Others) -
         count = select(func.count()).select_from(Licence).filter_by(case_id=case_id)
         assert await session.scalar(count) == 1
     assert len(await events(svc, row.id, "licence.issued.v1")) == 1
+
+
+async def test_two_processes_share_the_work(
+    svc: Running, others: Others, ground: Ground, nats_url: str
+) -> None:
+    database = svc.runtime.settings.database_url.get_secret_value()
+    where = {"identity_url": others.url, "case_url": others.url}
+    where["token_url"] = f"{others.url}/oauth2/token"
+    async with ground.service("licence_svc", nats=nats_url, database=database, **where) as second:
+        assert second.runtime.parts["signer"].key.kid == svc.runtime.parts["signer"].key.kid
+        cases = [new_id("case") for _ in range(12)]
+        for case_id in cases:
+            await deliver(svc, decided(case_id))
+            second.runtime.wake("issue_due")
+        rows = [await issued(svc, case_id) for case_id in cases]
+    for row in rows:
+        assert len(await events(svc, row.id, "licence.issued.v1")) == 1
+    assert len({row.number for row in rows}) == 12
 
 
 @pytest.mark.parametrize(
