@@ -42,7 +42,8 @@ _REQUEST_SECONDS = 5.0
 
 @dataclass(frozen=True)
 class Nats:
-    """Where the broker is and who we are there. `replicas` counts for a stream that we create."""
+    """Where the broker is (several addresses with commas between) and who we are there.
+    `replicas` counts for a stream that we create."""
 
     url: str
     user: str = ""
@@ -84,7 +85,7 @@ class Broker:
         self._answers = ""
         self._waiting: dict[str, asyncio.Future[Msg]] = {}
         self._count = 0
-        self._on_close: list[Callable[[], None]] = []
+        self._on_close: set[Callable[[], None]] = set()
         self.closed = asyncio.Event()
 
     @classmethod
@@ -94,7 +95,7 @@ class Broker:
         try:
             async with asyncio.timeout(_REQUEST_SECONDS):
                 await broker._client.connect(
-                    settings.url,
+                    settings.url.split(","),
                     name=f"beam-{service}",
                     user=settings.user or None,
                     password=settings.password or None,
@@ -121,7 +122,7 @@ class Broker:
         await self._closed()
 
     def on_close(self, poke: Callable[[], None]) -> None:
-        self._on_close.append(poke)
+        self._on_close.add(poke)
 
     async def subscribe(self, callback: Callable[[Msg], Awaitable[None]]) -> tuple[str, Any]:
         """Listen on a fresh inbox of ours; returns its subject and the subscription."""
@@ -196,7 +197,11 @@ class Broker:
         return StreamState(info["created"], int(state["first_seq"]), int(state["last_seq"]))
 
     async def last_sequence(self, subjects: str) -> int:
-        """Sequence of the newest message in the stream under `subjects`; 0 when there is none."""
+        """Sequence of the newest message in the stream under `subjects`; 0 when there is none.
+
+        A replica that lags may answer: then events are sent again that were not lost, which their
+        ids make harmless.
+        """
         answer = await self.request(f"$JS.API.DIRECT.GET.{STREAM}.{subjects}")
         headers = answer.headers or {}
         if "Nats-Sequence" in headers:
@@ -215,13 +220,14 @@ class Broker:
             return
         if msg.headers and msg.headers.get("Status") == "503":
             answer.set_exception(NoResponders("no responders"))
+            answer.exception()  # see _closed
         else:
             answer.set_result(msg)
 
     async def _error(self, error: Exception) -> None:
         if "permissions violation" in str(error).lower():
             log.error("NATS refuses: %s", error)
-        else:
+        elif self._answers:  # before that it is `connect` that tells
             log.warning("NATS: %s %s", type(error).__name__, error)
 
     async def _closed(self) -> None:

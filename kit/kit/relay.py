@@ -208,6 +208,7 @@ class Relay:
         await asyncio.wait(answers, timeout=5)
         places: dict[int, int] = {}
         trouble: Exception | None = None
+        refused: list[Refused] = []
         for row, answer in zip(rows, answers, strict=True):
             try:
                 ack = _ack_of(answer)
@@ -215,11 +216,13 @@ class Relay:
                 trouble = error
             except Refused as error:
                 self._hold([row["seq"]])
-                log.error("the stream refuses event %s: %s", row["id"], error)
+                refused.append(error)
             else:
                 places[row["seq"]] = int(ack["seq"])
                 if not ack.get("duplicate"):
                     self._expect_progress(int(ack["seq"]))
+        if refused:
+            log.error("the stream refuses %s events, the first: %s", len(refused), refused[0])
         if trouble is not None and not places:
             raise trouble
         if trouble is not None:
