@@ -21,14 +21,11 @@ from . import child, wire
 from .programs import PROGRAMS, SERVICES
 
 # What the programs would import only when they first need it.
-_EVERYONES = (
+_LATE = (
     "uvloop",
     "uvicorn.lifespan.on",
     "uvicorn.protocols.http.httptools_impl",
-    "asyncpg",
-    "sqlalchemy.ext.asyncio",
     "sqlalchemy.dialects.postgresql.asyncpg",
-    "kit.app",
 )
 
 
@@ -48,8 +45,6 @@ class Zygote:
         gc.disable()
         # httpx tries to import its command line, and with it click, rich and pygments.
         sys.modules["httpx._main"] = None  # type: ignore[assignment]
-        for name in _EVERYONES:
-            importlib.import_module(name)
         for program in PROGRAMS:
             if importlib.util.find_spec(f"{program.package}.main") is None:
                 self._missing.append(program.name)
@@ -59,6 +54,9 @@ class Zygote:
             for room in ("models", "subscribers", "seed", "server", "keys"):
                 if importlib.util.find_spec(f"{program.package}.{room}") is not None:
                     importlib.import_module(f"{program.package}.{room}")
+        for name in _LATE:
+            if name.partition(".")[0] in sys.modules:
+                importlib.import_module(name)
         gc.collect()
         gc.freeze()
         gc.enable()

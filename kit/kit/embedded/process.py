@@ -1,6 +1,7 @@
 """A server process that cannot outlive us: started in its own session, guarded by a pipe."""
 
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -34,10 +35,14 @@ class EmbeddedError(RuntimeError):
 
 
 def free_port() -> int:
-    """A TCP port of 127.0.0.1 that nobody listens on at this moment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A TCP port of 127.0.0.1 that nobody listens on at this moment.
+
+    Below the range from which the system takes ports for outgoing connections (Linux: 32768,
+    macOS: 49152): a server that is started again finds its port still free.
+    """
+    while port_taken(port := random.randrange(12000, 32000)):
+        pass
+    return port
 
 
 def port_taken(port: int) -> bool:
