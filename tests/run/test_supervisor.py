@@ -15,7 +15,6 @@ from kit.embedded import NatsServer, PostgresServer
 
 from .conftest import Beam, alive, get, until
 
-
 pytestmark = pytest.mark.slow
 
 
