@@ -1,16 +1,13 @@
 """licence-svc running for real; identity and case are a small HTTP server that speaks their
 agreed answers, so that their failures can be played."""
 
-import asyncio
 import contextlib
-import socket
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from datetime import date
 from typing import Any
 
 import pytest
-import uvicorn
 from fastapi import FastAPI, Response
 from sqlalchemy import select
 
@@ -18,7 +15,7 @@ from contracts.case import CaseDecided
 from contracts.event import Envelope
 from kit.ids import new_id
 from kit.inbox import apply
-from kit.testing import Ground, Running
+from kit.testing import Ground, Running, serve
 from licence_svc import licences
 from licence_svc.models import Licence, LicenceOrder
 from licence_svc.subscribers import on
@@ -65,16 +62,8 @@ def _server(others: Others) -> FastAPI:
 @pytest.fixture(scope="module")
 async def others() -> AsyncIterator[Others]:
     state = Others()
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        state.url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-        config = uvicorn.Config(_server(state), log_config=None, lifespan="off", ws="none")
-        server = uvicorn.Server(config)
-        server.config.load()
-        task = asyncio.create_task(server.serve(sockets=[listener]))
+    async with serve(_server(state), lifespan="off") as state.url:
         yield state
-        server.should_exit = True
-        await task
 
 
 @pytest.fixture(autouse=True)
