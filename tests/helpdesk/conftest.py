@@ -54,9 +54,10 @@ async def deliver(svc: Running, envelope: Envelope) -> int:
     subscription = on.subscriptions[0]
     body = envelope.model_dump_json().encode()
     async with svc.runtime.sessions.begin() as session:
-        return await apply(
+        applied = await apply(
             session, subscription, subscription.durable("helpdesk"), [subscription.read(body)]
         )
+    return len(applied)
 
 
 async def events(svc: Running, subject: str, kind: str) -> list[dict[str, Any]]:

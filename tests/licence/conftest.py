@@ -157,9 +157,10 @@ async def deliver(svc: Running, envelope: Envelope) -> int:
     subscription = on.subscriptions[0]
     body = envelope.model_dump_json().encode()
     async with svc.runtime.sessions.begin() as session:
-        return await apply(
+        applied = await apply(
             session, subscription, subscription.durable("licence"), [subscription.read(body)]
         )
+    return len(applied)
 
 
 async def order_of(svc: Running, case_id: str) -> LicenceOrder | None:
