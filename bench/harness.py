@@ -1,0 +1,211 @@
+"""Runs programs side by side and compares them: alternating rounds, warm-up, medians of ratios."""
+
+import contextlib
+import os
+import shutil
+import signal
+import socket
+import statistics
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from . import load
+
+TESTED_CORE, LOAD_CORE = "0", "1"
+
+
+@dataclass
+class Result:
+    """One line of the report. `ratio` is ours to the base; `at_least` says on which side of
+    `target` it should lie. `ok` is None where it could not be measured (`note` says why)."""
+
+    id: str
+    name: str
+    ratio: float | None
+    target: float
+    ok: bool | None
+    at_least: bool = True
+    note: str = ""
+    more: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass
+class Started:
+    """A program under test."""
+
+    name: str
+    process: subprocess.Popen[bytes]
+    url: str
+
+    def cpu_seconds(self) -> float:
+        """User and system time of the program and its children so far; 0 off Linux."""
+        ticks, todo = 0, [self.process.pid]
+        while todo:
+            pid = todo.pop()
+            with contextlib.suppress(OSError):
+                fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+                ticks += int(fields[11]) + int(fields[12])
+                for task in Path(f"/proc/{pid}/task").iterdir():
+                    todo += map(int, (task / "children").read_text().split())
+        return ticks / os.sysconf("SC_CLK_TCK")
+
+
+class Bench:
+    """What a target gets: a folder, free ports, programs that are ended afterwards, rounds."""
+
+    def __init__(self, *, quick: bool) -> None:
+        self.quick = quick
+        self.rounds = 3 if quick else 8
+        self.seconds = 1
+        self.results: list[Result] = []
+        self.skipped: list[str] = []
+        self.pinned = (os.cpu_count() or 1) >= 2 and shutil.which("taskset") is not None
+        self._running: list[subprocess.Popen[bytes]] = []
+        self._folder = tempfile.TemporaryDirectory(prefix="beam-bench-")
+        self.folder = Path(self._folder.name)
+
+    def close(self) -> None:
+        self.stop_all()
+        self._folder.cleanup()
+
+    def skip(self, what: str, why: str) -> None:
+        self.skipped.append(f"{what}: {why}")
+        print(f"— skipped {what}: {why}", flush=True)
+
+    def add(
+        self,
+        id: str,
+        name: str,
+        ratio: float | None,
+        target: float,
+        *,
+        at_least: bool = True,
+        note: str = "",
+        **more: Any,
+    ) -> None:
+        """Report one target."""
+        ok = None if ratio is None else (ratio >= target) == at_least or ratio == target
+        result = Result(id, name, ratio, target, ok, at_least, note, more)
+        self.results.append(result)
+        sign = "≥" if at_least else "≤"
+        shown = "—" if ratio is None else f"{ratio:.3f}"
+        mark = {True: "✓", False: "✗", None: "—"}[ok]
+        print(f"{mark} {id:34} {shown:>8}  {sign} {target:<6g} {name}  {note}", flush=True)
+
+    # Programs
+
+    def free_port(self) -> int:
+        with socket.socket() as sock:
+            sock.bind(("127.0.0.1", 0))
+            return int(sock.getsockname()[1])
+
+    def start(
+        self,
+        name: str,
+        command: Sequence[str],
+        port: int,
+        *,
+        tested: bool,
+        env: Mapping[str, str] | None = None,
+    ) -> Started:
+        """Start a program that listens on `port` and wait until it does. What is `tested` gets
+        one core, everything else the other."""
+        pin = ["taskset", "-c", TESTED_CORE if tested else LOAD_CORE] if self.pinned else []
+        with (self.folder / f"{name}.out").open("wb") as out:
+            process = subprocess.Popen(
+                [*pin, *command],
+                env={**os.environ, **(env or {})},
+                cwd=Path(__file__).resolve().parent.parent,
+                stdout=out,
+                stderr=subprocess.STDOUT,
+            )
+        self._running.append(process)
+        end = time.monotonic() + 60
+        while True:
+            with socket.socket() as probe:
+                if probe.connect_ex(("127.0.0.1", port)) == 0:
+                    return Started(name, process, f"http://127.0.0.1:{port}")
+            if process.poll() is not None or time.monotonic() > end:
+                text = (self.folder / f"{name}.out").read_text()[-2000:]
+                raise RuntimeError(f"{name} did not start:\n{text}")
+            time.sleep(0.05)
+
+    def stop_all(self) -> None:
+        for process in self._running:
+            process.send_signal(signal.SIGTERM)
+        for process in self._running:
+            try:
+                process.wait(15)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+        self._running.clear()
+
+    @contextlib.contextmanager
+    def programs(self) -> Iterator[None]:
+        """Ends what was started inside."""
+        try:
+            yield
+        finally:
+            self.stop_all()
+
+    # Rounds
+
+    def compare(
+        self,
+        variants: Sequence[Started],
+        path: str,
+        *,
+        connections: int,
+        headers: Mapping[str, str],
+    ) -> dict[str, dict[str, float]]:
+        """Load all variants in turn, round after round. For each: median rps, p50, p99, CPU µs
+        per request, and the medians over the rounds of its ratio to the first variant (`ratio`
+        of rps, `cpu_ratio`: 1 is as cheap). An error of any variant fails the benchmark."""
+        pin = ["taskset", "-c", LOAD_CORE] if self.pinned else []
+        rows: dict[str, list[tuple[float, float, float, float]]] = {v.name: [] for v in variants}
+        for turn in range(-1, self.rounds):
+            for variant in variants:
+                before = variant.cpu_seconds()
+                got = load.fire(
+                    variant.url + path,
+                    connections=connections,
+                    seconds=self.seconds,
+                    headers=headers,
+                    pin=pin,
+                )
+                if got.errors or not got.requests:
+                    raise RuntimeError(f"{variant.name}: {got}")
+                cpu = (variant.cpu_seconds() - before) / got.requests * 1e6
+                if turn >= 0:
+                    rows[variant.name].append((got.rps, got.p50_ms, got.p99_ms, cpu))
+        base = rows[variants[0].name]
+        median = statistics.median
+        return {
+            name: {
+                "rps": median(r[0] for r in own),
+                "p50_ms": median(r[1] for r in own),
+                "p99_ms": median(r[2] for r in own),
+                "cpu_us": median(r[3] for r in own),
+                "ratio": median(a[0] / b[0] for a, b in zip(own, base, strict=True)),
+                "cpu_ratio": median(b[3] / a[3] for a, b in zip(own, base, strict=True) if a[3]),
+            }
+            for name, own in rows.items()
+        }
+
+    def report(self) -> dict[str, Any]:
+        """All that was found, for `--json`."""
+        return {
+            "targets": [asdict(result) for result in self.results],
+            "skipped": self.skipped,
+            "quick": self.quick,
+            "cores": os.cpu_count(),
+            "pinned": self.pinned,
+            "loader": load.tool(),
+            "load_average": os.getloadavg()[0],
+        }

@@ -1,0 +1,1 @@
+"""One module per group of targets; each has `async def run(bench) -> None`. See ../README.md."""
