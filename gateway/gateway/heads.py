@@ -41,7 +41,8 @@ _TRACEPARENT = re.compile(rb"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9
     _TRACESTATE,
     _UPGRADE,
     _LANGUAGE,
-) = range(12)
+    _PASS,
+) = range(13)
 
 _FIELDS = {
     # hop by hop
@@ -71,6 +72,20 @@ _FIELDS = {
     b"upgrade": _UPGRADE,
     b"accept-language": _LANGUAGE,
 }  # fmt: skip
+
+
+_known: dict[bytes, int] = dict(_FIELDS)
+"""What to do with a field, by name; learns the names that are in use."""
+_MOST_NAMES = 2000
+
+
+def _learn(name: bytes) -> int:
+    """An underscore is the same as a dash to some readers, and `x-beam-` is ours: neither may
+    pass."""
+    kind = _DROP if b"_" in name or name.startswith(b"x-beam-") else _PASS
+    if len(_known) < _MOST_NAMES and len(name) < 64:
+        _known[name] = kind
+    return kind
 
 
 def check_target(target: bytes) -> bool:
@@ -130,11 +145,11 @@ def read_fields(x: Exchange, headers: list[tuple[bytes, bytes]]) -> str | None:
     connection = b""
     upgrade: bytes | None = None
     for name, value in headers:
-        kind = _FIELDS.get(name)
+        kind = _known.get(name)
         if kind is None:
-            # An underscore is the same as a dash to some readers, and x-beam- is ours.
-            if b"_" not in name and not name.startswith(b"x-beam-"):
-                head += (name, b": ", value, b"\r\n")
+            kind = _learn(name)
+        if kind == _PASS:
+            head += (name, b": ", value, b"\r\n")
         elif kind == _LANGUAGE:
             x.accept_language = value
             head += (name, b": ", value, b"\r\n")

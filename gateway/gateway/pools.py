@@ -134,6 +134,7 @@ class UpstreamConnection(asyncio.Protocol):
         self.since = 0.0
         self.stopped = False
         """The service reads no faster: the client's body has to wait."""
+        self._held = False
         self._broken = False
         self._reset()
 
@@ -175,6 +176,16 @@ class UpstreamConnection(asyncio.Protocol):
         data = x.framed()
         if data:
             self.transport.write(data)
+
+    def hold(self) -> None:
+        """The client reads no faster: let the service wait."""
+        self._held = True
+        self.transport.pause_reading()
+
+    def let_go(self) -> None:
+        if self._held:
+            self._held = False
+            self.transport.resume_reading()
 
     def abandon(self) -> None:
         """The client is gone or was told something else: what the service says now is lost."""
@@ -331,6 +342,7 @@ class UpstreamConnection(asyncio.Protocol):
         )
         self._reset()
         if reusable:
+            self.let_go()
             self.pool.release(self)
         else:
             self.transport.close()

@@ -80,8 +80,13 @@ class BeamProtocol(Reader):
         else:
             full = x.body_bytes > HIGH_WATER and x.route is not None
         if full or len(queue) > 1:
+            if self.phase == BODY and not self.flow.read_paused:
+                # It is no longer the client that we wait for.
+                self.deadline = self.loop.time() + self.beam.patience(x)
             self.flow.pause_reading()
-        else:
+        elif self.flow.read_paused:
+            if self.phase == BODY:
+                self.wait(BODY, self.beam.settings.gateway_body_seconds)
             self.flow.resume_reading()
 
     def _begin(self, x: Exchange) -> None:
@@ -229,9 +234,14 @@ class BeamProtocol(Reader):
         """Close after an answer. Where the client may still be sending, stop writing but read
         on for a moment: a reset would take the answer from it."""
         self.last_read = True
+        for later in self.queue:
+            # Came in behind an answer that announced the end: never begun.
+            later.over = True
+        self.queue.clear()
         if self.transport.is_closing():
             return
         if x.complete and x.refusal is None:
+            self.wait(LINGER, self.beam.settings.gateway_write_seconds)
             self.transport.close()
             return
         self.wire_bytes = 0
@@ -251,7 +261,7 @@ class BeamProtocol(Reader):
         if self.phase == ANSWER:
             self.wait(WRITE, self.beam.settings.gateway_write_seconds)
         if self.queue and self.queue[0].upstream is not None:
-            self.queue[0].upstream.transport.pause_reading()
+            self.queue[0].upstream.hold()
 
     def resume_writing(self) -> None:
         super().resume_writing()
@@ -260,7 +270,7 @@ class BeamProtocol(Reader):
             if self.phase == WRITE:
                 self.wait(ANSWER, self.beam.patience(x))
             if x.upstream is not None:
-                x.upstream.transport.resume_reading()
+                x.upstream.let_go()
             self.advance()
         elif self.phase == WRITE:
             self._rest()
@@ -277,10 +287,12 @@ class BeamProtocol(Reader):
             self.withdraw(x)
             self.refuse(x, "timeout" if asked else "unavailable")
             self.advance()
-        elif phase == WRITE:
-            self.transport.abort()
-        else:
+        elif phase == IDLE:
+            # What was written may still lie unread.
+            self.wait(LINGER, LINGER_SECONDS)
             self.transport.close()
+        else:
+            self.transport.abort()
 
     def shutdown(self) -> None:
         """The server stops: answer what is here, take one more request from a kept connection

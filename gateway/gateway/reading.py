@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 BODY_STEP = 4 * 1024
 """A body that brings less than this within `gateway_body_seconds` is too slow."""
 WIRE_SLACK = 64 * 1024
-MAX_TRAILERS = 8 * 1024
+MAX_TRAILERS = 50
 LINGER_BYTES = 32 * 1024 * 1024
 
 IDLE, HEAD, BODY, ANSWER, WRITE, LINGER = range(6)
@@ -44,7 +44,7 @@ class Reader(HttpToolsProtocol):
         self.in_head = False
         self.last_read = False
         """No further request is taken from this connection."""
-        self.head_bytes = self.body_mark = self.wire_bytes = self.trailer_bytes = 0
+        self.head_bytes = self.body_mark = self.wire_bytes = 0
         self.address = self.client[0] if self.client else "unix"
         self.trusting = self.address in self.beam.trusted
         self.stamp = heads.forwarded(self.address)
@@ -75,23 +75,9 @@ class Reader(HttpToolsProtocol):
             return
         if self.reading is None:
             self.head_bytes += len(data)
-            if self.phase == IDLE:
-                self.wait(HEAD, self.beam.settings.gateway_head_seconds)
         else:
             self.wire_bytes += len(data)
-        try:
-            self.parser.feed_data(data)
-        except httptools.HttpParserUpgrade as upgrade:
-            # CONNECT and WebSocket have been refused; an offer of h2c is not taken up.
-            if not self.last_read:
-                self.parser = httptools.HttpRequestParser(self)
-                rest = data[upgrade.args[0] :]
-                if rest:
-                    self.data_received(rest)
-                    return
-        except httptools.HttpParserError:
-            if not self.last_read:
-                self.cannot_read("bad_request")
+        self._feed(data)
         x = self.reading
         if x is not None:
             if x.chunked and self.wire_bytes > 2 * x.body_bytes + WIRE_SLACK:
@@ -100,9 +86,28 @@ class Reader(HttpToolsProtocol):
                 self.body_mark = x.body_bytes
                 if self.phase == BODY:
                     self.wait(BODY, self.beam.settings.gateway_body_seconds)
-        elif self.in_head and self.head_bytes > heads.MAX_HEAD and not self.last_read:
-            self.cannot_read("head_too_large")
+        elif self.head_bytes and not self.last_read:
+            if self.head_bytes > heads.MAX_HEAD:
+                self.cannot_read("head_too_large")
+            elif self.phase == IDLE:
+                self.wait(HEAD, self.beam.settings.gateway_head_seconds)
         self.advance()
+
+    def _feed(self, data: bytes) -> None:
+        while data:
+            try:
+                self.parser.feed_data(data)
+            except httptools.HttpParserUpgrade as upgrade:
+                # CONNECT and WebSocket have been refused and end the connection; an offer of
+                # h2c is not taken up, what follows is HTTP/1.1 again.
+                data = b"" if self.last_read else data[upgrade.args[0] :]
+                self.parser = httptools.HttpRequestParser(self)
+            except httptools.HttpParserError:
+                if not self.last_read:
+                    self.cannot_read("bad_request")
+                return
+            else:
+                return
 
     def eof_received(self) -> bool | None:  # type: ignore[override]
         if not self.queue or self.reading is not None or self.phase == LINGER:
@@ -131,14 +136,9 @@ class Reader(HttpToolsProtocol):
         self.url = b""
         self.headers = []
         self.in_head = True
-        self.trailer_bytes = 0
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        if self.in_head:
-            self.headers.append((name.lower(), value))
-        else:
-            # Trailers are read and dropped.
-            self.trailer_bytes += len(name) + len(value)
+        self.headers.append((name.lower(), value))
 
     def on_headers_complete(self) -> None:
         self.in_head = False
@@ -165,7 +165,7 @@ class Reader(HttpToolsProtocol):
 
     def _judge(self, x: Exchange, version: str) -> str | None:
         """The code of the refusal that this request has earned by its head, or None."""
-        headers = self.headers
+        headers, self.headers = self.headers, []
         x.address = self.address
         if len(headers) > heads.MAX_FIELDS:
             return "head_too_large"
@@ -208,7 +208,8 @@ class Reader(HttpToolsProtocol):
         if x is None:
             return
         x.complete = True
-        if self.trailer_bytes > MAX_TRAILERS:
+        if len(self.headers) > MAX_TRAILERS:
+            # Trailers are read and dropped; so many are an attack.
             self.reading = x
             self.cannot_read("head_too_large")
         if not x.keep:

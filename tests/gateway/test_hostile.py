@@ -212,6 +212,14 @@ async def test_smuggling_never_makes_more_requests_than_were_sent(
         assert shared_recorder.seen == []
 
 
+async def test_many_offers_of_h2c_in_one_packet(
+    shared_door: Door, shared_recorder: Recorder
+) -> None:
+    raw = GET + b"Connection: Upgrade\r\nUpgrade: h2c\r\n\r\n"
+    answers = await talk(shared_door.port, raw * 1500)
+    assert [a.status for a in answers] == [200] * 1500
+
+
 @pytest.mark.parametrize(
     "raw", [b"", b"GET /v1/it", GET + b"X-A: ", b"\r\n"], ids=["nothing", "line", "field", "CRLF"]
 )

@@ -299,6 +299,29 @@ async def test_a_client_that_does_not_read_holds_the_service_back(
         writer.transport.abort()
 
 
+async def test_a_connection_held_back_is_let_go_for_the_next(open_door: Opener) -> None:
+    """The last piece of an answer fills the client's buffer: the connection that brought it goes
+    back to the pool and has to serve the next client."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while True:
+            head = await head_of(reader)
+            size = 200_000 if b"large" in head else 2
+            writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n" % size + b"x" * size)
+
+    async with scripted(serve) as port, open_door(port, gateway_upstream_connections=1) as door:
+        _, writer = await asyncio.open_connection("127.0.0.1", door.port, limit=1024)
+        writer.write(request(path="/v1/items/large") * 100)
+        held = 0
+        for _ in range(100):
+            await asyncio.sleep(0.01)
+            held += any(c.flow.write_paused for c in door.beam.clients)
+        assert held
+        [answer] = await talk(door.port, request())
+        assert answer.body == b"xx"
+        writer.transport.abort()
+
+
 async def test_an_answer_before_the_end_of_the_request(open_door: Opener) -> None:
     """The service refuses early: the client gets that answer, then the connection ends."""
 
