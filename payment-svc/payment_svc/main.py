@@ -12,7 +12,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     return app.create_app(
         settings or Settings(),
         title="统一支付 payment-svc",
-        routers=[routes.payments, routes.live, routes.books, callbacks.router],
+        routers=[routes.payments, routes.live, routes.returns, routes.books, callbacks.router],
         on=subscribers.on,
         jobs=jobs.jobs,
         setup=outside.open_channels,

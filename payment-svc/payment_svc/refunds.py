@@ -264,3 +264,15 @@ async def _failed(session: AsyncSession, refund: Refund, told: channels.Refund) 
     charge.returned_fen -= refund.amount_fen
     await session.flush()
     await start(session, charge.id, amount_fen=refund.amount_fen, reason=refund.reason)
+
+
+async def find(
+    session: AsyncSession, *, state: str | None, after: str | None, limit: int
+) -> Sequence[Refund]:
+    """All refunds, or those in a state, by id, those after the id `after`."""
+    query = select(Refund).order_by(Refund.id).limit(limit)
+    if state is not None:
+        query = query.where(Refund.state == state)
+    if after is not None:
+        query = query.where(Refund.id > after)
+    return (await session.scalars(query)).all()

@@ -10,11 +10,13 @@ from kit.idempotency import read_key
 from kit.pages import Cursor, Limit, Page, clamp
 from kit.routing import Session, etag, not_modified, router
 
-from . import attempts, ledger, orders
-from .schemas import AttemptIn, AttemptOut, LedgerOut, PaymentDetail, PaymentOut
+from . import attempts, ledger, orders, refunds
+from .models import RefundState
+from .schemas import AttemptIn, AttemptOut, LedgerOut, PaymentDetail, PaymentOut, RefundRow
 
 Reader = Annotated[Caller, Depends(Gate(kinds=("person", "enterprise", "staff")))]
 payments = router(prefix="/v1/payments", tags=["payments"])
+returns = router(prefix="/v1/refunds", tags=["refunds"])
 books = router(prefix="/v1/ledger", tags=["ledger"])
 # An attempt talks to the channel, so it must not run inside the one transaction that the common
 # route class opens for an Idempotency-Key. Nothing is stored for the key: a live attempt is given
@@ -45,11 +47,13 @@ async def list_payments(
     )
     page: Page[PaymentOut] = Page(items=[PaymentOut.model_validate(row) for row in rows[:size]])
     if len(rows) > size:
-        after = runtime.cursors.write([rows[size - 1].id], filters)
-        page.next = str(
-            request.url.include_query_params(cursor=after).replace(scheme="", netloc="")
-        )
+        page.next = _next(request, rows[size - 1].id, filters)
     return page
+
+
+def _next(request: Request, last: str, filters: dict[str, Any]) -> str:
+    cursor = request.app.state.runtime.cursors.write([last], filters)
+    return str(request.url.include_query_params(cursor=cursor).replace(scheme="", netloc=""))
 
 
 @payments.get("/{payment_id}", response_model=PaymentDetail)
@@ -81,6 +85,27 @@ async def start_attempt(
     attempt = await attempts.start(runtime, payment_id, caller.subject, body.channel)
     crash.point("p6")
     return AttemptOut.of(attempt)
+
+
+@returns.get("")
+async def list_refunds(
+    request: Request,
+    session: Session,
+    _: Operator,
+    state: RefundState | None = None,
+    limit: Limit = 20,
+    cursor: Cursor = None,
+) -> Page[RefundRow]:
+    """All refunds or those in one state: what does not move is found here."""
+    filters = {"state": state, "of": "refunds"}
+    position = request.app.state.runtime.cursors.read(cursor, filters)
+    size = clamp(limit)
+    after = position[0] if position else None
+    rows = await refunds.find(session, state=state, after=after, limit=size + 1)
+    page: Page[RefundRow] = Page(items=[RefundRow.model_validate(row) for row in rows[:size]])
+    if len(rows) > size:
+        page.next = _next(request, rows[size - 1].id, filters)
+    return page
 
 
 @books.get("/balance")

@@ -49,6 +49,17 @@ class RefundOut(Out):
     succeeded_at: datetime | None
 
 
+class RefundRow(RefundOut):
+    """A refund as an operator sees it. `error_code` is the channel's word for what hinders it;
+    in state `error` with `ABNORMAL` a person must see to it at the channel."""
+
+    order_id: str
+    error_code: str | None
+    tries: int
+    next_try_at: datetime
+    created_at: datetime
+
+
 class PaymentOut(Out):
     """What is owed for a case and what was paid."""
 

@@ -14,7 +14,7 @@ from payment_svc import refunds
 from payment_svc.models import PaymentOrder
 from payment_svc.refunds import RefundTooLarge
 
-from .conftest import Town, open_town
+from .conftest import PAYER, Town, open_town
 
 
 @pytest.fixture(scope="module")
@@ -121,6 +121,15 @@ async def test_an_abnormal_refund_waits_for_a_person_and_may_still_succeed(town:
     await end(town, refund, "ABNORMAL")
     await state_of(town, refund["out_refund_no"], "error")
     assert (await town.get(order_id))["state"] == "paid"
+    operator, citizen = town.ground.staff("operator", "DATA"), town.ground.person(PAYER)
+    listed = await town.service.client.get("/v1/refunds?state=error&limit=100", headers=operator)
+    found = {row["id"]: row["error_code"] for row in listed.json()["items"]}
+    assert found[refund["out_refund_no"]] == "ABNORMAL"
+    page = (await town.service.client.get("/v1/refunds?limit=1", headers=operator)).json()
+    after = (await town.service.client.get(page["next"], headers=operator)).json()
+    assert page["items"][0]["id"] < after["items"][0]["id"]
+    refused = await town.service.client.get("/v1/refunds", headers=citizen)
+    assert refused.status_code == 403
     await end(town, refund, "SUCCESS")
     done = await town.reaches(order_id, "refunded")
     assert len(done["refunds"]) == 1
