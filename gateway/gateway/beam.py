@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
 from kit.auth import Keyring
+from kit.telemetry import BufferedLines
 
 from .counters import Counters
 from .exchange import Exchange
@@ -59,14 +60,16 @@ class Beam:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def sweep(self) -> None:
-        """End what has waited too long: one timer for all connections instead of one each."""
+    async def sweep(self, logs: BufferedLines) -> None:
+        """End what has waited too long: one timer for all connections instead of one each.
+        Write out the log lines that have gathered."""
         loop = asyncio.get_running_loop()
         while True:
             await asyncio.sleep(SWEEP_SECONDS)
             now = loop.time()
             for client in [c for c in self.clients if c.deadline < now]:
                 client.expire()
+            logs.flush()
 
     def close(self) -> None:
         for pool in self.pools.values():

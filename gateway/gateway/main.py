@@ -26,7 +26,8 @@ def create_app(settings: GatewaySettings | None = None, keyring: Keyring | None 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[dict[str, Any]]:
         beam = Beam(settings, keys)
-        sweeper = asyncio.create_task(beam.sweep())
+        logs = telemetry.configure_logs(settings.service)
+        sweeper = asyncio.create_task(beam.sweep(logs))
         metrics = None
         if settings.gateway_metrics_port is not None:
             registry = CollectorRegistry()
@@ -39,6 +40,7 @@ def create_app(settings: GatewaySettings | None = None, keyring: Keyring | None 
                 yield {"beam": beam, "probe": probe, "metrics": metrics}
         finally:
             sweeper.cancel()
+            logs.flush()
             beam.close()
             if metrics is not None:
                 metrics[0].shutdown()

@@ -8,6 +8,7 @@ goes to the ASGI app as usual. Requests on one connection are answered in order.
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
@@ -20,6 +21,7 @@ from .refusals import answer
 
 HIGH_WATER = 64 * 1024
 LINGER_SECONDS = 2.0
+access = logging.getLogger("access")
 
 
 class BeamProtocol(Reader):
@@ -195,6 +197,8 @@ class BeamProtocol(Reader):
             headers=x.quota + (b"retry-after: %d\r\n" % retry_after if retry_after else b""),
         )
         self.transport.write(data)
+        if x.route is not None or x.status >= 429:
+            _log_refusal(x, code)
         self.answered(x)
 
     def upstream_failed(self, x: Exchange) -> None:
@@ -304,3 +308,17 @@ class BeamProtocol(Reader):
         elif self.phase == IDLE:
             soon = self.loop.time() + self.beam.settings.gateway_linger_seconds
             self.deadline = min(self.deadline, soon)
+
+
+def _log_refusal(x: Exchange, code: str) -> None:
+    """A line for an answer that no service knows of; the path only as its prefix in the table."""
+    fields = {
+        "code": code,
+        "status": x.status,
+        "method": x.method.decode("ascii"),
+        "route": x.route.prefix if x.route is not None else None,
+        "to": x.route.service if x.route is not None else None,
+        "request_id": x.request_id.decode("ascii"),
+    }
+    level = logging.WARNING if x.status >= 500 else logging.INFO
+    access.log(level, "refused", extra={"fields": fields})

@@ -171,3 +171,15 @@ async def test_metrics_are_on_a_port_of_their_own(open_door: Opener, recorder: R
         assert 'beam_gateway_request_seconds_bucket{le="+Inf",service="catalog"} 3.0' in text
         [answer] = await talk(door.port, request(path="/metrics"))
         assert answer.status == 404
+
+
+async def test_a_refusal_leaves_a_line_without_the_path(
+    door: Door, capsys: pytest.CaptureFixture[str]
+) -> None:
+    raw = request(path="/v1/payments/secret-110101?name=secret", X_Request_Id="my-id.0002")
+    await talk(door.port, raw)
+    await asyncio.sleep(0.4)
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    [line] = [line for line in lines if line.get("request_id") == "my-id.0002"]
+    assert (line["code"], line["route"], line["status"]) == ("unavailable", "/v1/payments", 503)
+    assert "secret" not in json.dumps(lines)
