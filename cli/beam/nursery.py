@@ -84,8 +84,8 @@ class Child:
 class Nursery:
     """One zygote process; `start` again after it died. Requests are answered in turn."""
 
-    def __init__(self, log: Path) -> None:
-        self._log = log
+    def __init__(self, log: Path, run_file: Path) -> None:
+        self._log, self._run_file = log, run_file
         self._turn = asyncio.Lock()
         self._process: asyncio.subprocess.Process | None = None
         self._control: socket.socket | None = None
@@ -104,6 +104,7 @@ class Nursery:
                 "-m",
                 "beam.zygote",
                 str(theirs.fileno()),
+                str(self._run_file),
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=out,
                 stderr=out,

@@ -33,6 +33,7 @@ class Place:
         self.unclean = False
         """Whether the run before was killed: what it left may still be ending."""
         self._lock: int | None = None
+        self._ours = False
 
     @classmethod
     def from_environment(cls) -> "Place":
@@ -90,14 +91,18 @@ class Place:
                 "first, or set BEAM_DATA and BEAM_PORT_BASE to start a second one.",
             ) from None
         self._check_version()
+        # Its number stays in the file only when a run was killed.
+        self.unclean = os.fstat(self._lock).st_size > 0
         os.truncate(self._lock, 0)
         os.pwrite(self._lock, f"{os.getpid()}\n".encode(), 0)
-        self.unclean = self.run_file.exists()
+        self._ours = True
         self.run_file.unlink(missing_ok=True)
 
     def close(self) -> None:
-        """Give the lock back."""
+        """Give the lock back; all that we started has ended."""
         if self._lock is not None:
+            if self._ours:
+                os.truncate(self._lock, 0)
             os.close(self._lock)
             self._lock = None
 

@@ -46,7 +46,7 @@ class Supervisor:
         self._began = time.monotonic()
         self._ground = Ground(place, screen.notice)
         self._ground.changed = self._write_run_file
-        self._nursery = Nursery(place.logs / "zygote.log")
+        self._nursery = Nursery(place.logs / "zygote.log", place.run_file)
         self._secrets: SecretStore
         self._state: State
         self._databases: dict[str, Database] = {}

@@ -1,8 +1,8 @@
 """Imports everything once, then forks: eight services in the time and memory of two.
 
-Started by the supervisor as `python -m beam.zygote FD`. It answers one request at a time over the
-socket FD and has a single thread and no event loop, so that forking is safe. What it forked does
-not depend on it: each child watches a line of its own to the supervisor.
+Started by the supervisor as `python -m beam.zygote FD RUN_FILE`. It answers one request at a time
+over the socket FD and has a single thread and no event loop, so that forking is safe. What it
+forked does not depend on it: each child watches a line of its own to the supervisor.
 """
 
 import gc
@@ -15,6 +15,7 @@ import sys
 import threading
 import time
 import traceback
+from pathlib import Path
 from typing import Any
 
 from . import child, wire
@@ -82,7 +83,9 @@ class Zygote:
             for file in files:
                 os.close(file)
             wire.send(self._control, answer)
-        # The supervisor's end is closed; the children see the same on their own lines.
+
+    def bury(self) -> None:
+        """The supervisor is gone, which the children see on their own lines: wait for them."""
         deadline = time.monotonic() + 20
         while self._children and time.monotonic() < deadline:
             self._reap()
@@ -153,6 +156,9 @@ def main() -> None:
     zygote = Zygote(control)
     zygote.load()
     zygote.serve()
+    # A supervisor that was killed leaves a file that says all is well.
+    Path(sys.argv[2]).unlink(missing_ok=True)
+    zygote.bury()
 
 
 if __name__ == "__main__":

@@ -95,6 +95,7 @@ def test_nothing_survives_a_killed_supervisor_and_the_next_start_waits_for_it(
     until(lambda: not any(alive(pid) for pid in _everything(first)), "all of the first are gone")
     running.end(signal.SIGKILL)
     until(lambda: not any(alive(pid) for pid in _everything(second)), "all of the second are gone")
+    assert not (running.data / "run.json").exists()
 
 
 @pytest.mark.parametrize("offset", [0, 32])

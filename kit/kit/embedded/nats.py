@@ -121,9 +121,9 @@ class NatsServer:
                     "BEAM_PORT_BASE to use other ports.",
                 )
         config = self._write_config()
+        if self.log.exists():
+            self.log.replace(self.log.with_suffix(".log.1"))
         self.log.touch(0o600)
-        with open(self.log, "w"):
-            pass
         self._process = GuardedProcess(
             [program, "-c", config],
             log=self.log,

@@ -242,9 +242,9 @@ class PostgresServer:
         remove = list(self._temporary)
         if self.socket_folder != cluster:
             remove.append(self.socket_folder)
+        if self.log.exists():
+            self.log.replace(self.log.with_suffix(".log.1"))
         self.log.touch(0o600)
-        with open(self.log, "w"):
-            pass
         self._process = GuardedProcess(
             args,
             log=self.log,
