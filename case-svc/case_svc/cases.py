@@ -42,9 +42,14 @@ async def open_draft(
 ) -> Case:
     """A new draft with a frozen copy of the item; what is already held is not asked for.
 
-    Raises NotFound (no such item), Unavailable (catalogue down), WrongKind.
+    Raises NotFound (no such item), Conflict (suspended), Unavailable (catalogue down), WrongKind.
     """
     item: dict[str, Any] = await calls.get("catalog", f"/v1/items/{item_code}", public=True)
+    if item["state"] != "published":
+        raise Conflict(
+            "此事项目前暂停办理。恢复后可以重新开始。",
+            "This item is suspended at present; try again when it is open.",
+        )
     if caller.kind not in item["applicant_kinds"]:
         raise WrongKind(
             "此事项不能以您当前的身份办理。请切换身份后再试。",

@@ -12,6 +12,7 @@ from kit.testing import Ground, Running, serve
 ITEM: dict[str, Any] = {
     "code": "A05",
     "version": 3,
+    "state": "published",
     "name": "食品经营许可（新办）",
     "dept": "SAMR",
     "task_code": "11310000MB9000015H4310100005000",
@@ -48,7 +49,8 @@ def neighbours() -> FastAPI:
 
     @app.get("/v1/items/{code}")
     async def item(code: str) -> dict[str, Any]:
-        return ITEM | {"code": code} | ({"fee": None} if code == "A06" else {})
+        other = {"A06": {"fee": None}, "A07": {"state": "suspended"}}.get(code, {})
+        return ITEM | {"code": code} | other
 
     @app.get("/v1/me/licences/in-force")
     async def licences() -> dict[str, Any]:

@@ -85,6 +85,12 @@ async def test_held_licences_are_not_asked_for(case: Running, ground: Ground) ->
     assert (answer.status_code, answer.json()["code"]) == (409, "material_not_asked")
 
 
+async def test_a_suspended_item_opens_no_draft(case: Running, ground: Ground) -> None:
+    body, headers = {"item_code": "A07"}, {**ground.person("acc_a"), **key()}
+    answer = await case.client.post("/v1/cases", json=body, headers=headers)
+    assert (answer.status_code, answer.json()["code"]) == (409, "conflict")
+
+
 async def test_submit_tells_everything_that_is_missing_at_once(
     case: Running, ground: Ground
 ) -> None:
