@@ -3,6 +3,7 @@
 from datetime import datetime
 
 from sqlalchemy import BigInteger, Identity, Index, Text, text
+from sqlalchemy.dialects.postgresql.base import ischema_names
 from sqlalchemy.orm import Mapped, mapped_column
 from sqlalchemy.types import UserDefinedType
 
@@ -24,6 +25,10 @@ class TransactionId(UserDefinedType[int]):
 
     def get_col_spec(self, **_: object) -> str:
         return "xid8"
+
+
+# So that a look at the database (to compare it with these models) knows the type as well.
+ischema_names["xid8"] = TransactionId
 
 
 class Base(ServiceBase):

@@ -22,10 +22,10 @@ class Calls:
         self._clients: dict[str, httpx.AsyncClient] = {}
         self._token, self._token_ends = "", 0.0
 
-    def _client(self, service: str) -> httpx.AsyncClient:
-        if service not in self._clients:
-            self._clients[service] = open_client(self._settings.url_of(service))
-        return self._clients[service]
+    def _client(self, url: str) -> httpx.AsyncClient:
+        if url not in self._clients:
+            self._clients[url] = open_client(url)
+        return self._clients[url]
 
     async def _own_token(self) -> str:
         if time.time() > self._token_ends - 60:
@@ -34,9 +34,8 @@ class Calls:
                 f"svc-{self._settings.service}",
                 self._settings.service_secret.get_secret_value(),
             )
-            answer = await self._client("identity").post(
-                self._settings.token_url, data=form, auth=auth
-            )
+            issuer = self._client(self._settings.token_url)
+            answer = await issuer.post(self._settings.token_url, data=form, auth=auth)
             answer.raise_for_status()
             body = answer.json()
             self._token, self._token_ends = body["access_token"], time.time() + body["expires_in"]
@@ -63,7 +62,9 @@ class Calls:
                 headers["authorization"] = f"Bearer {as_.token}"
             elif not public:
                 headers["authorization"] = f"Bearer {await self._own_token()}"
-            answer = await self._client(service).get(path, params=params, headers=headers)
+            answer = await self._client(self._settings.url_of(service)).get(
+                path, params=params, headers=headers
+            )
             if answer.status_code == 404:
                 raise NotFound("没有找到所需的记录。", "The record that is needed was not found.")
             if answer.status_code == 401:

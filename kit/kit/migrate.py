@@ -88,7 +88,7 @@ def main(arguments: list[str]) -> None:
         case ["upgrade", package, url]:
             upgrade(package, url)
         case ["revision", package, message]:
-            from .testing import temporary_database
+            from .embedded.scratch import temporary_database
 
             with temporary_database() as url:
                 revision(package, message, url)

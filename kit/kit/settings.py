@@ -32,14 +32,7 @@ class ServiceSettings(BaseSettings):
     """Client secret with which this service gets its own tokens (client id `svc-<service>`)."""
     vault_key_file: Path | None = None
     """JSON file with the keys of field encryption, see kit.secrets."""
-    identity_url: str = "http://127.0.0.1:8001"
-    catalog_url: str = "http://127.0.0.1:8002"
-    case_url: str = "http://127.0.0.1:8003"
-    licence_url: str = "http://127.0.0.1:8004"
-    payment_url: str = "http://127.0.0.1:8005"
-    logistics_url: str = "http://127.0.0.1:8006"
-    helpdesk_url: str = "http://127.0.0.1:8007"
-    exchange_url: str = "http://127.0.0.1:8008"
 
     def url_of(self, service: str) -> str:
+        """Address of another service that this one asks; its settings name it `<service>_url`."""
         return str(getattr(self, f"{service}_url"))

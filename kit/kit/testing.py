@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import json
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -186,13 +186,6 @@ async def until(condition: Any, *, seconds: float = 15) -> Any:
             return value
         assert time.monotonic() < end, f"it did not happen; last answer: {value!r}"
         await asyncio.sleep(0.03)
-
-
-@contextlib.contextmanager
-def temporary_database() -> Iterator[str]:
-    """A throw-away PostgreSQL, for writing migrations."""
-    with PostgresServer.temporary() as server:
-        yield server.dsn("postgres", scheme=SCHEME)
 
 
 @contextlib.asynccontextmanager
