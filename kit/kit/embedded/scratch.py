@@ -10,4 +10,4 @@ from .postgres import PostgresServer
 def temporary_database() -> Iterator[str]:
     """A throw-away PostgreSQL, for writing migrations."""
     with PostgresServer.temporary() as server:
-        yield server.dsn("postgres", scheme=SCHEME)
+        yield server.dsn("postgres", scheme="postgresql+asyncpg")
