@@ -1,12 +1,14 @@
 """What others rely on is written down, current, and true."""
 
 import re
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 
 from beam import contracts as published
 from contracts.event import EVENTS, Event
+from kit.states import as_table
 from kit.testing import Ground
 
 from .conftest import ROOT, SERVICES, modules
@@ -35,6 +37,16 @@ def test_every_event_is_emitted_by_its_owner_and_nobody_else(event: type[Event])
         if made.search(content := path.read_text()) or on_an_edge.search(content)
     }
     assert makers == {f"{event.owner()}_svc"}, f"{event.TYPE} is made in {makers}"
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_the_readme_shows_every_edge(service: str) -> None:
+    readme = (ROOT / service.replace("_", "-") / "README.md").read_text()
+    for path in modules(service):
+        for name in re.findall(r"^(\w*TRANSITIONS): Transitions", path.read_text(), re.M):
+            module = import_module(f"{service}.{path.stem}")
+            for line in as_table(getattr(module, name)).splitlines():
+                assert line in readme, f"{service}: {name} is not in the README as it is"
 
 
 def test_the_feed_hears_every_event() -> None:
