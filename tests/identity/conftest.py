@@ -169,7 +169,7 @@ def secrets_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 async def house(ground: Ground, nats_url: str, secrets_file: Path) -> AsyncIterator[House]:
     async with ground.service(
-        "identity_svc", nats=nats_url, service_secrets_file=secrets_file
+        "identity_svc", nats=nats_url, service_secrets_file=secrets_file, refresh_grace_seconds=60
     ) as running:
         await seed.seed(running.runtime)
         yield House(running)

@@ -1,6 +1,8 @@
 """Refresh families, service and partner clients, giving back, asking, key rotation, restart."""
 
+import asyncio
 import base64
+import random
 from datetime import timedelta
 from typing import Any
 
@@ -10,6 +12,7 @@ from sqlalchemy import select, update
 
 from identity_svc import keys
 from identity_svc.models import RefreshToken, SigningKeyRow
+from identity_svc.tokens import digest
 from kit.clock import now
 from kit.testing import Ground
 
@@ -47,6 +50,38 @@ async def test_reuse_kills_the_family(house: House) -> None:
     assert (await house.refresh(other["refresh_token"])).status_code == 200
 
 
+async def test_several_at_once_leave_one_successor(house: House) -> None:
+    first = (await house.signed_in())["refresh_token"]
+    answers = await asyncio.gather(*(house.refresh(first) for _ in range(4)))
+    tokens = [a.json()["refresh_token"] for a in answers if a.status_code == 200]
+    async with house.running.runtime.sessions() as session:
+        unused = RefreshToken.token_hash.in_([digest(t) for t in tokens])
+        alive = await session.scalars(
+            select(RefreshToken).where(unused, RefreshToken.used_at.is_(None))
+        )
+        assert len(alive.all()) == 1
+
+
+@pytest.mark.parametrize("seed", range(4))
+async def test_any_order_of_uses_follows_the_model(house: House, seed: int) -> None:
+    """A family as a model: the newest token works; the one before it while the newest is unused;
+    any other use ends the family."""
+    choose = random.Random(seed)
+    known = [(await house.signed_in())["refresh_token"]]
+    newest, before, alive = known[0], "", True
+    for _ in range(12):
+        token = choose.choice([*known, newest, newest, before or newest])
+        answer = await house.refresh(token)
+        if alive and token in (newest, before):
+            assert answer.status_code == 200, (known.index(token), len(known))
+            before, newest = token, answer.json()["refresh_token"]
+            known.append(newest)
+        else:
+            alive = False
+            assert answer.status_code == 400
+    assert (await house.refresh(newest)).status_code == (200 if alive else 400)
+
+
 async def test_after_the_grace_a_reuse_is_a_reuse(house: House) -> None:
     first = (await house.signed_in())["refresh_token"]
     second = (await house.refresh(first)).json()["refresh_token"]
@@ -54,7 +89,7 @@ async def test_after_the_grace_a_reuse_is_a_reuse(house: House) -> None:
         await session.execute(
             update(RefreshToken)
             .where(RefreshToken.used_at.is_not(None))
-            .values(used_at=now() - timedelta(seconds=11))
+            .values(used_at=now() - timedelta(seconds=61))
         )
     assert (await house.refresh(first)).status_code == 400
     assert (await house.refresh(second)).status_code == 400
