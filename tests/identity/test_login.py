@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+from datetime import timedelta
 from html.parser import HTMLParser
 from typing import Any
 
@@ -10,6 +11,8 @@ from sqlalchemy import delete, func, select, update
 
 from identity_svc import seed
 from identity_svc.models import Attempts, LoginSession
+from identity_svc.tokens import digest
+from kit.clock import now
 from kit.testing import Ground
 
 from .conftest import PASSWORD, House, Start, called_back
@@ -219,12 +222,27 @@ async def test_logout(house: House) -> None:
     start = Start()
     back = await browser.sign_in(start)
     tokens = (await house.exchange(start, back["code"])).json()
+    cookie = browser.http.cookies["beam_login"]
     page = await browser.get("/oauth2/logout")
     assert "要退出登录吗" in page.text
     page = await browser.submit()
     assert "您已退出登录" in page.text
-    assert "登录" in (await browser.get(Start().url)).text
+    assert "beam_login" not in browser.http.cookies
+    browser.http.headers["cookie"] = f"beam_login={cookie}"
+    page = await browser.get(Start().url)
+    assert page.status_code == 200
+    assert 'name="password"' in page.text
     assert (await house.refresh(tokens["refresh_token"])).status_code == 400
+
+
+async def test_an_old_sign_in_is_over(house: House) -> None:
+    browser = house.browser()
+    await browser.sign_in(Start())
+    mine = LoginSession.token_hash == digest(browser.http.cookies["beam_login"])
+    async with house.running.runtime.sessions.begin() as session:
+        over = now() - timedelta(seconds=1)
+        await session.execute(update(LoginSession).where(mine).values(expires_at=over))
+    assert 'name="password"' in (await browser.get(Start().url)).text
 
 
 async def test_logout_with_a_hint(house: House) -> None:

@@ -50,6 +50,14 @@ async def test_reuse_kills_the_family(house: House) -> None:
     assert (await house.refresh(other["refresh_token"])).status_code == 200
 
 
+async def test_another_client_cannot_end_a_family(house: House) -> None:
+    first = (await house.signed_in())["refresh_token"]
+    second = (await house.refresh(first)).json()["refresh_token"]
+    third = (await house.refresh(second)).json()["refresh_token"]
+    assert (await house.refresh(first, client_id="portal")).status_code == 400
+    assert (await house.refresh(third)).status_code == 200
+
+
 async def test_several_at_once_leave_one_successor(house: House) -> None:
     first = (await house.signed_in())["refresh_token"]
     answers = await asyncio.gather(*(house.refresh(first) for _ in range(4)))
