@@ -69,6 +69,8 @@ lock: ## 重新锁定依赖(需要 uv) / resolve the dependencies anew (needs uv
 .PHONY: clean
 clean: ## 停止并删除数据与缓存 / stop it and delete data and caches
 	@test ! -x $(PY) || $(PY) -m beam stop
-	@d="$${BEAM_DATA:-.data}"; test ! -f "$$d/VERSION" || rm -rf "$$d"
+	@d="$${BEAM_DATA:-.data}"; test ! -f "$$d/VERSION" || { \
+		! test -f "$$d/postgres/location" || rm -rf "$$(cat "$$d/postgres/location")"; \
+		rm -rf "$$d"; }
 	@rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	@find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +

@@ -6,12 +6,14 @@ import pwd
 import shutil
 import stat
 import tempfile
+import time
 from importlib.metadata import version
 from pathlib import Path
 
 from kit.embedded.process import EmbeddedError
 
 _SHARED_PLACES = (Path("/var/cache/one-beam"), Path("/var/tmp/one-beam"))
+_HALF_MADE_SECONDS = 3600
 _SHARED_DATA = Path("/var/lib/one-beam")
 
 
@@ -139,6 +141,8 @@ def _remove_orphans() -> None:
     for place in _SHARED_DATA.glob("postgres-*"):
         owner = place / "belongs-to"
         if not owner.exists():
+            if time.time() - place.stat().st_mtime > _HALF_MADE_SECONDS:
+                shutil.rmtree(place)
             continue
         pointer = Path(owner.read_text()) / "location"
         if not pointer.exists() or pointer.read_text() != str(place):
