@@ -85,7 +85,7 @@ def _beam(bench: Bench, service: int) -> Started:
         "BEAM_JWKS_URL": (bench.folder / "jwks.json").as_uri(),
         # The limit works, only nobody reaches it.
         "BEAM_GATEWAY_RATE": "1000000",
-        "BEAM_GATEWAY_BURST": "1000000",
+        "BEAM_GATEWAY_BURST": "10000",
     }
     command = [sys.executable, "-m", "gateway.server"]
     return bench.start("beam", command, port, tested=True, env=env)

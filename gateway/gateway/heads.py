@@ -4,7 +4,7 @@ Nothing is passed on as it came: the new head is put together from the fields th
 so that the service can not read another message out of it than we did.
 """
 
-import random
+import os
 import re
 from ipaddress import ip_address
 from urllib.parse import unquote_to_bytes
@@ -223,15 +223,35 @@ def last_forwarded(headers: list[tuple[bytes, bytes]]) -> str | None:
         return None
 
 
+class _Digits:
+    """Random hexadecimal digits, drawn from the system many at a time."""
+
+    def __init__(self) -> None:
+        self._drawn, self._at = b"", 0
+        # Two processes must not go on with the same digits.
+        os.register_at_fork(after_in_child=self._forget)
+
+    def _forget(self) -> None:
+        self._drawn, self._at = b"", 0
+
+    def take(self, count: int) -> bytes:
+        start, self._at = self._at, self._at + count
+        if self._at > len(self._drawn):
+            self._drawn = os.urandom(4096).hex().encode()
+            start, self._at = 0, count
+        return self._drawn[start : self._at]
+
+
+_digits = _Digits()
+
+
 def new_request_id() -> bytes:
-    return b"%032x" % random.getrandbits(128)
+    return _digits.take(32)
 
 
 def new_traceparent_line() -> bytes:
-    return b"traceparent: 00-%032x-%016x-01\r\n" % (
-        random.getrandbits(128) | 1,
-        random.getrandbits(64) | 1,
-    )
+    digits = _digits.take(46)
+    return b"traceparent: 00-%b1-%b1-01\r\n" % (digits[:31], digits[31:])
 
 
 def forwarded(address: str) -> bytes:

@@ -13,6 +13,7 @@ class Limiter:
     def __init__(self, rate: float, burst: int) -> None:
         self.rate, self.burst = rate, burst
         self._buckets: dict[str, list[float]] = {}
+        self._told: dict[int, bytes] = {}
         if rate:
             window = math.ceil(burst / rate)
             self._policy = b'ratelimit-policy: "default";q=%d;w=%d\r\n' % (burst, window)
@@ -39,8 +40,16 @@ class Limiter:
             return wait, self._policy + b'ratelimit: "default";r=0;t=%d\r\n' % wait
         left -= 1
         bucket[0] = left
-        full_in = math.ceil((self.burst - left) / rate)
-        return 0, self._policy + b'ratelimit: "default";r=%d;t=%d\r\n' % (left, full_in)
+        whole = int(left)
+        return 0, self._told.get(whole) or self._tell(whole)
+
+    def _tell(self, left: int) -> bytes:
+        """The header lines for so many requests left; told once, then remembered."""
+        full_in = math.ceil((self.burst - left) / self.rate)
+        lines = self._policy + b'ratelimit: "default";r=%d;t=%d\r\n' % (left, full_in)
+        if self.burst <= 10_000:
+            self._told[left] = lines
+        return lines
 
     def _forget(self, now: float) -> None:
         """Drop what has filled up again; if that is not enough, the oldest half."""

@@ -105,14 +105,13 @@ class BeamProtocol(Reader):
         if x.token is None:
             self._admit(x, x.address)
             return
-        scheme, _, token = x.token.partition(b" ")
-        if scheme.lower() != b"bearer":
-            if x.route is not None and not x.route.public:
+        if x.token[:7].lower() != b"bearer ":
+            if x.token.lower() == b"bearer" or (x.route is not None and not x.route.public):
                 self.refuse(x, "bad_token")
             else:
                 self._admit(x, x.address)
             return
-        text = token.strip().decode("latin-1")
+        text = x.token[7:].strip().decode("latin-1")
         caller = beam.keyring.verify_cached(text)
         if caller is not None:
             self._admit(x, caller.subject)
@@ -218,21 +217,23 @@ class BeamProtocol(Reader):
             self._hang_up(x)
         elif self.queue:
             self.advance()
-        elif self.in_head:
-            self.wait(HEAD, self.beam.settings.gateway_head_seconds)
-        elif self.flow.write_paused:
-            self.wait(WRITE, self.beam.settings.gateway_write_seconds)
         else:
             self._rest()
 
     def _rest(self) -> None:
-        settings = self.beam.settings
-        self.wait(
-            IDLE,
-            settings.gateway_linger_seconds if self.draining else settings.gateway_idle_seconds,
-        )
-        if self.flow.read_paused:
-            self.flow.resume_reading()
+        """All is answered: wait for the next request."""
+        settings, flow = self.beam.settings, self.flow
+        if flow.write_paused:
+            self.wait(WRITE, settings.gateway_write_seconds)
+            return
+        if flow.read_paused:
+            flow.resume_reading()
+        if self.in_head:
+            self.wait(HEAD, settings.gateway_head_seconds)
+        elif self.draining:
+            self.wait(IDLE, settings.gateway_linger_seconds)
+        else:
+            self.wait(IDLE, settings.gateway_idle_seconds)
 
     def _hang_up(self, x: Exchange) -> None:
         """Close after an answer. Where the client may still be sending, stop writing but read
