@@ -58,7 +58,7 @@ def _wrk(
     out = subprocess.run([*command, url], capture_output=True, text=True, check=True).stdout
 
     def percentile(which: int) -> float:
-        found = re.search(rf"^\s+{which}%\s+([\d.]+)(us|ms|s|m)$", out, re.MULTILINE)
+        found = re.search(rf"^\s+{which}%\s+([\d.]+)(us|ms|s|m)\s*$", out, re.MULTILINE)
         assert found is not None, out
         return float(found[1]) * _UNITS[found[2]]
 

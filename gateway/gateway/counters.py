@@ -12,6 +12,8 @@ from prometheus_client.core import (
 )
 from prometheus_client.registry import Collector
 
+from .table import SERVICES
+
 if TYPE_CHECKING:
     from .beam import Beam
     from .exchange import Exchange
@@ -34,17 +36,19 @@ class Counters:
     """Plain numbers, written by the event loop alone, read by the scraper."""
 
     def __init__(self) -> None:
-        self.lines: dict[tuple[str, int], _Line] = {}
+        self.lines: dict[str, dict[int, _Line]] = {"none": {}}
+        for service in SERVICES:
+            self.lines[service] = {}
 
     def seen(self, x: "Exchange", seconds: float) -> None:
         """Count one answer. The pages of the house themselves are not counted."""
-        route = x.route
-        if route is None and not x.status:
+        status = x.status
+        if not status:
             return
-        key = (route.service if route is not None else "none", x.status)
-        line = self.lines.get(key)
+        lines = self.lines["none" if x.route is None else x.route.service]
+        line = lines.get(status)
         if line is None:
-            line = self.lines[key] = _Line()
+            line = lines[status] = _Line()
         line.count += 1
         line.seconds += seconds
         line.buckets[bisect_left(BUCKETS, seconds)] += 1
@@ -64,7 +68,8 @@ class BeamCollector(Collector):
             "beam_gateway_request_seconds", "Time to the end of the answer", labels=("service",)
         )
         merged: dict[str, _Line] = {}
-        for (service, status), line in list(self._beam.counters.lines.items()):
+        found = [(s, *i) for s, own in self._beam.counters.lines.items() for i in list(own.items())]
+        for service, status, line in found:
             requests.add_metric((service, str(status)), line.count)
             total = merged.setdefault(service, _Line())
             total.count += line.count

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -59,6 +60,8 @@ class Exchange:
     retried = False
     status = 0
     """Status of the answer."""
+    body: Sequence[bytes] = ()
+    """What has been read of the body and not been passed on."""
     body_bytes = 0
     quota = b""
     """RateLimit headers of the answer."""
@@ -66,12 +69,19 @@ class Exchange:
 
     def __init__(self, client: BeamProtocol) -> None:
         self.client = client
-        self.body: list[bytes] = []
+
+    def add(self, piece: bytes) -> None:
+        """A piece of the body has been read."""
+        if isinstance(self.body, list):
+            self.body.append(piece)
+        else:
+            self.body = [piece]
 
     def framed(self) -> bytes:
         """What of the request can be sent now: at first the head, then the body as it comes."""
         body = self.body
-        self.sent_all = self.complete
+        if self.complete:
+            self.sent_all = True
         if self.sent_head:
             pieces: list[bytes] = []
         else:
@@ -84,7 +94,7 @@ class Exchange:
                     pieces += body
                 else:
                     pieces.append(b"\r\n")
-                self.body = []
+                self.body = ()
                 return b"".join(pieces)
             if self.chunked:
                 pieces.append(b"transfer-encoding: chunked\r\n\r\n")
@@ -98,5 +108,5 @@ class Exchange:
                 pieces.append(b"0\r\n\r\n")
         else:
             pieces += body
-        self.body = []
+        self.body = ()
         return b"".join(pieces)

@@ -16,8 +16,8 @@ MAX_FIELDS = 100
 MAX_TARGET = 8 * 1024
 METHODS = frozenset({b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE", b"OPTIONS"})
 
-# What needs no second look: no escape, no empty or dotted segment, no unusual character.
-_UNUSUAL = re.compile(rb"[^A-Za-z0-9/_\-.~=&?,:@+]|//|/\.")
+_USUAL = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789/_-.~=&?,:@+"
+"""A target of these alone, without an empty or dotted segment, needs no second look."""
 _PATH = re.compile(rb"(?:[A-Za-z0-9/_\-.~!$&'()*+,;=:@]|%[0-9A-Fa-f]{2})*")
 _QUERY = re.compile(rb"[\x21\x22\x24-\x7e]*")
 _ESCAPED_AGAIN = re.compile(rb"%(?:2[ef]|5c|00|25)", re.IGNORECASE)
@@ -88,6 +88,17 @@ def _learn(name: bytes) -> int:
     return kind
 
 
+_good_hosts: set[bytes] = set()
+
+
+def _is_host(host: bytes) -> bool:
+    """Whether it may stand in `Host`; remembers the first few that did."""
+    good = _HOST.fullmatch(host) is not None
+    if good and len(_good_hosts) < 100:
+        _good_hosts.add(host)
+    return good
+
+
 def check_target(target: bytes) -> bool:
     """Whether path and query mean the same to everyone who reads them: valid escapes and UTF-8,
     no fragment, no dot segment, no empty segment, no escaped slash, backslash or control."""
@@ -127,7 +138,8 @@ def read_target(x: Exchange, url: bytes) -> str | None:
         if form is None:
             return "bad_target"
         url, x.authority = form
-    if _UNUSUAL.search(url) is not None and not check_target(url):
+    unusual = url.translate(None, _USUAL) or b"//" in url or b"/." in url
+    if unusual and not check_target(url):
         return "bad_target"
     x.target = url
     x.path = url.partition(b"?")[0]
@@ -186,7 +198,7 @@ def read_fields(x: Exchange, headers: list[tuple[bytes, bytes]]) -> str | None:
     if host is None:
         if not x.old:
             return "bad_host"
-    elif not _HOST.fullmatch(host) or x.authority not in (None, host):
+    elif (host not in _good_hosts and not _is_host(host)) or x.authority not in (None, host):
         return "bad_host"
     if connection and connection.lower() not in (b"keep-alive", b"close"):
         options = {option.strip() for option in connection.lower().split(b",")}

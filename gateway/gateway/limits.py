@@ -32,7 +32,9 @@ class Limiter:
             left = float(self.burst)
             bucket = self._buckets[key] = [left, now]
         else:
-            left = min(bucket[0] + (now - bucket[1]) * rate, self.burst)
+            left = bucket[0] + (now - bucket[1]) * rate
+            if left > self.burst:
+                left = self.burst
             bucket[1] = now
         if left < 1:
             bucket[0] = left

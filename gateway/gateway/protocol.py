@@ -42,9 +42,6 @@ class BeamProtocol(Reader):
             self.withdraw(x)
         self.queue.clear()
 
-    def new_exchange(self) -> Exchange:
-        return Exchange(self)
-
     # Answering, in order
 
     def advance(self) -> None:
@@ -65,7 +62,8 @@ class BeamProtocol(Reader):
             if queue and queue[0] is x:
                 break
         self.advancing = False
-        self.regulate()
+        if self.flow.read_paused or len(queue) > 1 or (queue and not queue[0].complete):
+            self.regulate()
 
     def regulate(self) -> None:
         """Read on, or let the client wait: while earlier requests are unanswered, while the

@@ -54,9 +54,6 @@ class Reader(HttpToolsProtocol):
         self.phase = phase
         self.deadline = self.loop.time() + seconds
 
-    def new_exchange(self) -> Exchange:
-        raise NotImplementedError
-
     def advance(self) -> None:
         raise NotImplementedError
 
@@ -77,7 +74,13 @@ class Reader(HttpToolsProtocol):
             self.head_bytes += len(data)
         else:
             self.wire_bytes += len(data)
-        self._feed(data)
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:
+            self._pass_over(data[upgrade.args[0] :])
+        except httptools.HttpParserError:
+            if not self.last_read:
+                self.cannot_read("bad_request")
         x = self.reading
         if x is not None:
             if x.chunked and self.wire_bytes > 2 * x.body_bytes + WIRE_SLACK:
@@ -93,21 +96,20 @@ class Reader(HttpToolsProtocol):
                 self.wait(HEAD, self.beam.settings.gateway_head_seconds)
         self.advance()
 
-    def _feed(self, data: bytes) -> None:
-        while data:
+    def _pass_over(self, rest: bytes) -> None:
+        """CONNECT and WebSocket have been refused and end the connection; an offer of h2c is not
+        taken up: what follows is HTTP/1.1 again."""
+        while rest and not self.last_read:
+            self.parser = httptools.HttpRequestParser(self)
             try:
-                self.parser.feed_data(data)
+                self.parser.feed_data(rest)
             except httptools.HttpParserUpgrade as upgrade:
-                # CONNECT and WebSocket have been refused and end the connection; an offer of
-                # h2c is not taken up, what follows is HTTP/1.1 again.
-                data = b"" if self.last_read else data[upgrade.args[0] :]
-                self.parser = httptools.HttpRequestParser(self)
+                rest = rest[upgrade.args[0] :]
             except httptools.HttpParserError:
-                if not self.last_read:
-                    self.cannot_read("bad_request")
-                return
+                self.cannot_read("bad_request")
             else:
                 return
+        self.parser = httptools.HttpRequestParser(self)
 
     def eof_received(self) -> bool | None:  # type: ignore[override]
         if not self.queue or self.reading is not None or self.phase == LINGER:
@@ -122,7 +124,7 @@ class Reader(HttpToolsProtocol):
         self.last_read = True
         x, self.reading = self.reading, None
         if x is None:
-            x = self.new_exchange()
+            x = Exchange(self)  # type: ignore[arg-type]
             x.request_id = heads.new_request_id()
             self.queue.append(x)
         x.keep = False
@@ -144,7 +146,7 @@ class Reader(HttpToolsProtocol):
         self.in_head = False
         if self.last_read:
             return
-        x = self.reading = self.new_exchange()
+        x = self.reading = Exchange(self)  # type: ignore[arg-type]
         self.queue.append(x)
         self.body_mark = self.wire_bytes = 0
         x.method = self.parser.get_method()
@@ -201,7 +203,7 @@ class Reader(HttpToolsProtocol):
         if x.body_bytes > x.route.body_limit:
             self.cannot_read("too_large")
         else:
-            x.body.append(body)
+            x.add(body)
 
     def on_message_complete(self) -> None:
         x, self.reading = self.reading, None
