@@ -1,6 +1,7 @@
 """Least rights at a real broker: what is its own works, everything else is refused."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Iterator
 
 import nats
@@ -141,6 +142,24 @@ async def test_a_service_may_touch_nothing_foreign(who: dict[str, Connection]) -
     for subject in ("evt.>", ">", "_INBOX_payment.>", "_INBOX.>", "$JS.ACK.>"):
         assert await case.may_not_hear(subject), subject
     assert await who["gateway"].is_refused("evt.gateway.x.v1._._")
+
+
+async def test_a_consumer_cannot_be_made_to_publish_for_its_owner(
+    who: dict[str, Connection],
+) -> None:
+    """Deliveries of a push consumer carry no user's rights: none may go where events are."""
+    config = {
+        "durable_name": "case__paid",
+        "name": "case__paid",
+        "deliver_subject": "evt.payment.paid.v1._._",
+        "filter_subject": "evt.case.submitted.v1.>",
+    }
+    body = {"stream_name": "EVENTS", "config": config, "action": "create"}
+    answer = await who["case"].client.request(
+        "$JS.API.CONSUMER.CREATE.EVENTS.case__paid.evt.case.submitted.v1.>",
+        json.dumps(body).encode(),
+    )
+    assert "error" in json.loads(answer.data)
 
 
 async def test_a_department_pulls_and_acknowledges_its_own_durable(

@@ -5,6 +5,7 @@ import random
 import signal
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -53,7 +54,12 @@ def port_taken(port: int) -> bool:
             probe.bind(("127.0.0.1", port))
         except OSError:
             return True
-    return False
+    if sys.platform == "linux":
+        return False
+    # Elsewhere one address can be bound while somebody listens on all of them.
+    with socket.socket() as probe:
+        probe.settimeout(1)
+        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 class GuardedProcess:
