@@ -45,6 +45,8 @@ class Environment:
             case "gateway":
                 env |= {
                     "BEAM_GATEWAY_PORT": str(place.port(program)),
+                    # Less than the supervisor's own patience when it stops everything.
+                    "BEAM_GATEWAY_DRAIN_SECONDS": "10",
                     "BEAM_NATS_URL": self._nats_url,
                     "BEAM_NATS_USER": program.name,
                     "BEAM_NATS_PASSWORD": self._secrets.of("nats", program.name),

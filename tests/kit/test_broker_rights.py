@@ -149,17 +149,17 @@ async def test_a_consumer_cannot_be_made_to_publish_for_its_owner(
 ) -> None:
     """Deliveries of a push consumer carry no user's rights: none may go where events are."""
     config = {
-        "durable_name": "case__paid",
-        "name": "case__paid",
-        "deliver_subject": "evt.payment.paid.v1._._",
-        "filter_subject": "evt.case.submitted.v1.>",
+        "durable_name": "payment__fee_due",
+        "name": "payment__fee_due",
+        "deliver_subject": "evt.case.submitted.v1._._",
+        "filter_subject": "evt.payment.paid.v1.>",
     }
     body = {"stream_name": "EVENTS", "config": config, "action": "create"}
-    answer = await who["case"].client.request(
-        "$JS.API.CONSUMER.CREATE.EVENTS.case__paid.evt.case.submitted.v1.>",
+    answer = await who["payment"].client.request(
+        "$JS.API.CONSUMER.CREATE.EVENTS.payment__fee_due.evt.payment.paid.v1.>",
         json.dumps(body).encode(),
     )
-    assert "error" in json.loads(answer.data)
+    assert "cycle" in json.loads(answer.data)["error"]["description"]
 
 
 async def test_a_department_pulls_and_acknowledges_its_own_durable(
