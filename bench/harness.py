@@ -89,7 +89,9 @@ class Bench:
         **more: Any,
     ) -> None:
         """Report one target."""
-        ok = None if ratio is None else (ratio >= target) == at_least or ratio == target
+        ok: bool | None = None
+        if ratio is not None:
+            ok = ratio >= target if at_least else ratio <= target
         result = Result(id, name, ratio, target, ok, at_least, note, more)
         self.results.append(result)
         sign = "≥" if at_least else "≤"
