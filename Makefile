@@ -65,6 +65,45 @@ lock: ## 重新锁定依赖(需要 uv) / resolve the dependencies anew (needs uv
 	@command -v uv >/dev/null || { echo "✗ 需要 uv / uv is needed (pip install uv)" >&2; exit 2; }
 	@uv pip compile --universal --python-version 3.11 --all-extras --generate-hashes --no-header \
 		--no-annotate --no-emit-index-url pyproject.toml -o requirements.lock
+	@uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
+		--no-emit-index-url -c requirements.lock pyproject.toml -o requirements-runtime.lock
+
+# ---- containers: deploy/compose.yaml, deploy/RUNBOOK.md
+
+COMPOSE = docker compose --project-directory deploy -f deploy/compose.yaml
+HOST = $(PYTHON) deploy/host.py
+
+.PHONY: secrets
+secrets: ## 容器部署:生成 deploy/.env 与密钥,只补不改 / settings and secrets, once
+	@$(HOST) secrets
+
+.PHONY: preflight
+preflight: ## 容器部署:启动前检查 / check host, settings, secrets
+	@$(HOST) preflight
+
+.PHONY: up
+up: ## 容器部署:启动并等待就绪 / start, wait until healthy
+	@$(HOST) up
+
+.PHONY: down
+down: ## 容器部署:停止,保留数据 / stop, keep the data
+	@$(COMPOSE) --profile '*' down
+
+.PHONY: smoke
+smoke: ## 容器部署:从大门走一遍 / the journey at the public address
+	@$(COMPOSE) --profile ops run --rm --no-deps smoke
+
+.PHONY: logs
+logs: ## 容器部署:日志 / logs (ARGS="case --since 10m")
+	@$(COMPOSE) logs --tail 200 -f $(ARGS)
+
+.PHONY: roll
+roll: ## 容器部署:逐个更换,不丢请求 / replace replicas, no request lost (SERVICE=case)
+	@$(HOST) roll $(SERVICE)
+
+.PHONY: reload-broker
+reload-broker: ## 容器部署:NATS 重读账号 / let the broker read its accounts again
+	@$(COMPOSE) up --no-deps prepare && $(HOST) reload-broker
 
 .PHONY: clean
 clean: ## 停止并删除数据与缓存 / stop it and delete data and caches

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import gc
 import importlib
 import os
 import signal
@@ -10,17 +9,13 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Iterator
-from types import ModuleType
 from typing import Any
 
-import uvicorn
 import uvloop
 
-from . import wire
+from . import serving, wire
 from .programs import BY_NAME, Program
-
-GRACE_SECONDS = 10
+from .serving import GRACE_SECONDS, Server
 
 
 def main(message: dict[str, Any], line: int, output: int) -> int:
@@ -59,14 +54,6 @@ def _run_task(message: dict[str, Any], supervisor: socket.socket) -> int:
     return 0
 
 
-class _Server(uvicorn.Server):
-    """Several may share a process, so the signals are the host's, not each server's."""
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
-
-
 async def _host(programs: dict[str, dict[str, Any]], supervisor: socket.socket) -> int:
     """Serve the programs (name → env, port, seed) until SIGTERM. Returns the exit code."""
     stop = asyncio.Event()
@@ -84,10 +71,7 @@ async def _host(programs: dict[str, dict[str, Any]], supervisor: socket.socket) 
             if programs[name].get("seed") and server.started and not stop.is_set():
                 await _seed(BY_NAME[name], server)
                 wire.send(supervisor, {"seeded": name})
-        # What start-up made stays: the collector need not walk over it with every full collection.
-        gc.collect()
-        gc.freeze()
-        gc.set_threshold(50_000, 20, 100)
+        serving.quieten_collector()
         stopped = asyncio.create_task(stop.wait())
         await asyncio.wait([stopped, *tasks], return_when=asyncio.FIRST_COMPLETED)
         stopped.cancel()
@@ -101,37 +85,12 @@ async def _host(programs: dict[str, dict[str, Any]], supervisor: socket.socket) 
     return 1 if failed or not stop.is_set() else 0
 
 
-def _server(program: Program, wanted: dict[str, Any]) -> _Server:
+def _server(program: Program, wanted: dict[str, Any]) -> Server:
     os.environ.clear()
     os.environ.update(wanted["env"])
-    settings = _settings(importlib.import_module(f"{program.package}.settings"), program)
-    if program.kind == "gateway":
-        # It knows for itself how it must be served: its proxy lane is a protocol class.
-        return _Server(importlib.import_module(f"{program.package}.server").config(settings))
-    return _Server(
-        uvicorn.Config(
-            importlib.import_module(f"{program.package}.main").create_app(settings),
-            host="127.0.0.1",
-            port=wanted["port"],
-            loop="uvloop",
-            http="httptools",
-            ws="none",
-            lifespan="on",
-            access_log=False,
-            log_config=None,
-            server_header=False,
-            timeout_graceful_shutdown=GRACE_SECONDS,
-        )
-    )
+    return Server(serving.config(program, "127.0.0.1", wanted["port"]))
 
 
-def _settings(module: ModuleType, program: Program) -> Any:
-    for name in ("Settings", f"{program.name.capitalize()}Settings"):
-        if hasattr(module, name):
-            return getattr(module, name)()
-    raise AttributeError(f"{module.__name__} has no Settings")
-
-
-async def _seed(program: Program, server: _Server) -> None:
+async def _seed(program: Program, server: Server) -> None:
     seed = importlib.import_module(f"{program.package}.seed").seed
     await seed(server.config.app.state.runtime)  # type: ignore[union-attr]

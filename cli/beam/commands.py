@@ -149,6 +149,68 @@ def contracts() -> None:
     print(f"{published.write(root)} 个文件有变化 / files changed")
 
 
+@app.command()
+def serve(
+    name: Annotated[str, typer.Argument(help="程序名,如 case / name of the program")],
+    lang: Language = "zh",
+) -> None:
+    """在容器中运行一个程序 / run one program in this process, until SIGTERM."""
+    from .serve import run as serve_it
+
+    with _told(lang):
+        if name not in BY_NAME:
+            raise Trouble(
+                f"没有名为 {name} 的程序。可选:{', '.join(BY_NAME)}。",
+                f"No program is called {name}. There are: {', '.join(BY_NAME)}.",
+            )
+        code = serve_it(BY_NAME[name])
+    raise typer.Exit(code)
+
+
+@app.command()
+def init(lang: Language = "zh") -> None:
+    """容器部署:建库、迁移、授权、初始数据 / databases, migrations, rights, first data."""
+    from .installation import initialise
+
+    with _told(lang):
+        asyncio.run(initialise())
+
+
+@app.command("broker-accounts")
+def broker(file: Path, lang: Language = "zh") -> None:
+    """容器部署:写出 NATS 账号 / write the accounts part of nats.conf."""
+    from .installation import write_broker_accounts
+
+    with _told(lang):
+        write_broker_accounts(file)
+
+
+@app.command()
+def secrets(
+    folder: Path,
+    outside: Annotated[
+        bool, typer.Option(help="同时生成模拟支付与快递的密钥 / keys of the sandbox, too")
+    ] = False,
+    lang: Language = "zh",
+) -> None:
+    """容器部署:生成密钥文件,只补不改 / write secret files; what is there stays as it is."""
+    from .installation import departments, write_secrets
+
+    with _told(lang):
+        fresh = write_secrets(folder, departments(), outside=outside)
+        print("\n".join([*fresh, f"✓ {len(fresh)} 个新文件 / new files"]))
+
+
+@app.command()
+def smoke(lang: Language = "zh") -> None:
+    """容器部署:从大门走一遍 / the door's checks, and with the sandbox the whole journey."""
+    from .smoke import run as smoke_it
+
+    with _told(lang):
+        code = smoke_it()
+    raise typer.Exit(code)
+
+
 class _told:
     """Shows a Trouble as its sentence, and ends with exit code 2."""
 

@@ -2,11 +2,13 @@
 
 import json
 import secrets
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from .place import write_whole
 from .programs import PROGRAMS, SERVICES
+from .trouble import Trouble
 
 DEMO_DEPARTMENTS = ("SAMR", "FIRE")
 
@@ -14,8 +16,15 @@ DEMO_DEPARTMENTS = ("SAMR", "FIRE")
 class SecretStore:
     """`secrets.json`: passwords per program; `vault/<service>.json`: keys of field encryption."""
 
-    def __init__(self, data: Path) -> None:
-        self._data = data
+    def __init__(
+        self,
+        data: Path,
+        departments: Sequence[str] = DEMO_DEPARTMENTS,
+        *,
+        may_write: bool = True,
+    ) -> None:
+        """What is missing is made. With `may_write` false that is a Trouble instead."""
+        self._data, self._departments = data, list(departments)
         file = data / "secrets.json"
         known: dict[str, Any] = json.loads(file.read_text()) if file.exists() else {}
         before = json.dumps(known)
@@ -24,13 +33,19 @@ class SecretStore:
             ("database", [p.name for p in SERVICES]),
             ("nats", [p.name for p in PROGRAMS if p.kind != "sandbox"]),
             ("client", [p.name for p in SERVICES]),
-            ("department", DEMO_DEPARTMENTS),
-            ("partner", DEMO_DEPARTMENTS),
+            ("department", departments),
+            ("partner", departments),
         ):
             entries = known.setdefault(part, {})
             for name in names:
                 entries.setdefault(name, secrets.token_urlsafe(32))
         if json.dumps(known) != before:
+            if not may_write:
+                raise Trouble(
+                    "密钥文件不完整。请执行 make secrets(只补缺少的,不改已有的)。",
+                    "The secrets are not complete. Run make secrets: it adds what is missing and "
+                    "changes nothing that is there.",
+                )
             write_whole(file, known)
         self._known = known
 
@@ -45,13 +60,13 @@ class SecretStore:
 
     @property
     def departments(self) -> list[str]:
-        return list(self._known["department"])
+        return self._departments
 
     def clients_file(self) -> Path:
         """JSON `{"svc-case": secret, "dept-SAMR": secret, …}`, for identity-svc alone."""
         file = self._data / "clients.json"
         wanted = {f"svc-{name}": secret for name, secret in self._known["client"].items()}
-        wanted |= {f"dept-{code}": secret for code, secret in self._known["partner"].items()}
+        wanted |= {f"dept-{code}": self.of("partner", code) for code in self._departments}
         if not file.exists() or json.loads(file.read_text()) != wanted:
             write_whole(file, wanted)
         return file

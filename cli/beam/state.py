@@ -22,6 +22,14 @@ _DEMO = (
 )
 
 
+def demo_accounts() -> list[dict[str, str]]:
+    """Whom one can sign in as; synthetic people of the demo data."""
+    return [
+        {"role": role, "login": login, "password": DEMO_PASSWORD, "id": account}
+        for role, login, account in _DEMO
+    ]
+
+
 class State:
     """`state.json` in the data folder."""
 
@@ -50,11 +58,7 @@ class State:
 
     @property
     def accounts(self) -> list[dict[str, str]]:
-        """Whom one can sign in as; synthetic people of the demo data."""
-        return [
-            {"role": role, "login": login, "password": DEMO_PASSWORD, "id": account}
-            for role, login, account in _DEMO
-        ]
+        return demo_accounts()
 
 
 class Migrated:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
 from kit.auth import Keyring
+from kit.peers import Peers
 from kit.telemetry import BufferedLines
 
 from .counters import Counters
@@ -39,6 +40,7 @@ class Beam:
                 limit=settings.gateway_upstream_connections,
                 connect_seconds=settings.gateway_connect_seconds,
                 idle_seconds=settings.gateway_upstream_idle_seconds,
+                life_seconds=settings.gateway_upstream_life_seconds,
             )
             for service in SERVICES
         }
@@ -47,7 +49,7 @@ class Beam:
         )
         self.limiter = Limiter(settings.gateway_rate, settings.gateway_burst)
         self.counters = Counters()
-        self.trusted = frozenset(settings.gateway_trusted_proxies)
+        self.trusted = Peers(settings.gateway_trusted_proxies)
         self.clients: set[BeamProtocol] = set()
         self._tasks: set[asyncio.Task[None]] = set()
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import socket
 from collections import deque
 from typing import cast
 from urllib.parse import urlsplit
@@ -36,6 +38,7 @@ class Pool:
         limit: int,
         connect_seconds: float,
         idle_seconds: float,
+        life_seconds: float,
     ) -> None:
         parts = urlsplit(url)
         self.service = service
@@ -43,6 +46,8 @@ class Pool:
         self.port = parts.port or 80
         self.start_line_end = b" HTTP/1.1\r\nhost: %s\r\n" % parts.netloc.encode()
         self.limit, self.connect_seconds, self.idle_seconds = limit, connect_seconds, idle_seconds
+        self.life_seconds = life_seconds
+        self._turn = 0
         self.loop = asyncio.get_running_loop()
         self.idle: list[UpstreamConnection] = []
         self.waiting: deque[Exchange] = deque()
@@ -74,8 +79,12 @@ class Pool:
             if not x.over:
                 connection.take(x)
                 return
-        connection.since = self.loop.time()
-        self.idle.append(connection)
+        connection.since = now = self.loop.time()
+        if now - connection.born > self.life_seconds:
+            # New replicas get their share only from new connections.
+            connection.transport.close()
+        else:
+            self.idle.append(connection)
 
     def lost(self, connection: UpstreamConnection) -> None:
         self.connections.discard(connection)
@@ -106,10 +115,7 @@ class Pool:
 
     async def _connect(self, x: Exchange) -> None:
         try:
-            async with asyncio.timeout(self.connect_seconds):
-                _, connection = await self.loop.create_connection(
-                    lambda: UpstreamConnection(self), self.host, self.port
-                )
+            connection = await self._reach()
         except TimeoutError:
             x.client.refuse(x, "connect_timeout")
         except OSError:
@@ -119,6 +125,27 @@ class Pool:
                 self.release(connection)
             else:
                 connection.take(x)
+
+    async def _reach(self) -> UpstreamConnection:
+        """A connection to the next replica in turn. One that is not there is passed over; all
+        together have `connect_seconds`. Raises TimeoutError or OSError."""
+        async with asyncio.timeout(self.connect_seconds):
+            found = await self.loop.getaddrinfo(self.host, self.port, type=socket.SOCK_STREAM)
+            addresses = sorted({str(info[4][0]) for info in found})
+            self._turn += 1
+            first = self._turn % len(addresses)
+            *others, last = addresses[first:] + addresses[:first]
+            for address in others:
+                with contextlib.suppress(OSError):  # of which TimeoutError is one
+                    async with asyncio.timeout(self.connect_seconds / len(addresses)):
+                        return await self._dial(address)
+            return await self._dial(last)
+
+    async def _dial(self, address: str) -> UpstreamConnection:
+        _, connection = await self.loop.create_connection(
+            lambda: UpstreamConnection(self), address, self.port
+        )
+        return connection
 
 
 class UpstreamConnection(asyncio.Protocol):
@@ -132,6 +159,7 @@ class UpstreamConnection(asyncio.Protocol):
         self.exchange: Exchange | None = None
         self.uses = 0
         self.since = 0.0
+        self.born = pool.loop.time()
         self.stopped = False
         """The service reads no faster: the client's body has to wait."""
         self._held = False

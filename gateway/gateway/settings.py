@@ -5,6 +5,8 @@ from typing import Literal
 from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from kit.peers import Peers
+
 from .table import SERVICES
 
 
@@ -35,7 +37,8 @@ class GatewaySettings(BaseSettings):
     gateway_burst: int = Field(200, ge=1)
     """Requests that one client may make at once."""
     gateway_trusted_proxies: tuple[str, ...] = ()
-    """Addresses of proxies in front of us whose last `X-Forwarded-For` entry is believed."""
+    """Addresses or networks (10.1.2.0/24) of proxies in front of us whose last
+    `X-Forwarded-For` entry is believed."""
     gateway_metrics_host: str = "127.0.0.1"
     gateway_metrics_port: int | None = Field(None, ge=0, le=65535)
     """Port of /metrics, for the house only; nothing is served when unset."""
@@ -55,6 +58,8 @@ class GatewaySettings(BaseSettings):
     gateway_connect_seconds: float = 2.0
     gateway_upstream_idle_seconds: float = 4.0
     """A pooled connection older than this is not used again; less than the services keep it."""
+    gateway_upstream_life_seconds: float = 30.0
+    """A pooled connection older than this is replaced, so that new replicas get their share."""
     gateway_upstream_connections: int = Field(256, ge=1)
     """Most connections to one service; further requests wait for a free one."""
 
@@ -64,6 +69,12 @@ class GatewaySettings(BaseSettings):
         if not value.startswith("http://"):
             raise ValueError("a service address must start with http://")
         return value.rstrip("/")
+
+    @field_validator("gateway_trusted_proxies")
+    @classmethod
+    def _networks(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        Peers(value)
+        return value
 
     def url_of(self, service: str) -> str:
         return str(getattr(self, f"{service}_url"))

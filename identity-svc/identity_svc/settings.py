@@ -3,8 +3,9 @@
 import json
 from pathlib import Path
 
-from pydantic import Field, SecretStr, TypeAdapter
+from pydantic import Field, SecretStr, TypeAdapter, field_validator
 
+from kit.peers import Peers
 from kit.settings import ServiceSettings
 
 SECRETS: TypeAdapter[dict[str, SecretStr]] = TypeAdapter(dict[str, SecretStr])
@@ -19,7 +20,8 @@ class Settings(ServiceSettings):
     """Redirect addresses of the portal beside `<issuer>/callback`; compared character by
     character."""
     identity_trusted_proxies: tuple[str, ...] = ("127.0.0.1", "::1")
-    """Peers whose last X-Forwarded-For entry is believed: the gateway."""
+    """Peers, or networks of them (10.1.2.0/24), whose last X-Forwarded-For entry is believed:
+    the gateway."""
     access_token_seconds: int = Field(600, ge=60, le=900)
     code_seconds: int = Field(60, ge=1, le=60)
     refresh_days: int = Field(30, ge=1, le=90)
@@ -33,6 +35,12 @@ class Settings(ServiceSettings):
     registrations_per_address: int = Field(20, ge=1)
     tries_minutes: int = Field(15, ge=1)
     """The window in which tries are counted, and how long a lock-out lasts."""
+
+    @field_validator("identity_trusted_proxies")
+    @classmethod
+    def _networks(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        Peers(value)
+        return value
 
     def client_secrets(self) -> dict[str, str]:
         """The secrets of the confidential clients. Raises SystemExit when one is too short."""

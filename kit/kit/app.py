@@ -98,6 +98,22 @@ async def running(
     settings: ServiceSettings, on: Subscribers, jobs: Jobs, setup: Setup | None = None
 ) -> AsyncIterator[Runtime]:
     """Open everything in order, close it in reverse; a service without HTTP can use it too."""
+    async with opened(settings, on, jobs, setup) as runtime, contextlib.AsyncExitStack() as stack:
+        await runtime.bus.start()
+        stack.push_async_callback(runtime.bus.stop)
+        runtime.jobs.start(runtime)
+        stack.push_async_callback(runtime.jobs.stop)
+        yield runtime
+
+
+@contextlib.asynccontextmanager
+async def opened(
+    settings: ServiceSettings,
+    on: Subscribers | None = None,
+    jobs: Jobs | None = None,
+    setup: Setup | None = None,
+) -> AsyncIterator[Runtime]:
+    """A Runtime that neither hears events nor does jobs: for work done once, such as first data."""
     refuse_default_secrets(settings)
     handler = telemetry.configure_logs(settings.service)
     engine = open_engine(
@@ -106,7 +122,7 @@ async def running(
         overflow=settings.database_overflow,
     )
     sessions = open_sessions(engine)
-    runner = Runner(jobs)
+    runner = Runner(jobs or Jobs())
     sessions.configure(info={"jobs": runner})
     vault, cursor_key = _vault(settings)
     runtime = Runtime(
@@ -117,7 +133,7 @@ async def running(
         vault=vault,
         cursors=Cursors(cursor_key),
         calls=Calls(settings),
-        bus=Bus(settings, engine, sessions, on),
+        bus=Bus(settings, engine, sessions, on or Subscribers()),
         jobs=runner,
     )
     flusher = asyncio.create_task(_flush(handler))
@@ -126,10 +142,6 @@ async def running(
         stack.push_async_callback(runtime.calls.close)
         if setup is not None:
             await stack.enter_async_context(setup(runtime))
-        await runtime.bus.start()
-        stack.push_async_callback(runtime.bus.stop)
-        runner.start(runtime)
-        stack.push_async_callback(runner.stop)
         yield runtime
     flusher.cancel()
     handler.flush()

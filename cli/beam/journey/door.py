@@ -6,6 +6,7 @@ import json
 import re
 import secrets
 import shlex
+import ssl
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
 from typing import Any
@@ -63,9 +64,15 @@ def forms_of(html: str) -> list[Form]:
 class Door:
     """One caller of the platform: `get`, `post` … through the gateway, with his token."""
 
-    def __init__(self, base: str, who: str, curls: list[str] | None = None) -> None:
+    def __init__(
+        self,
+        base: str,
+        who: str,
+        curls: list[str] | None = None,
+        verify: ssl.SSLContext | bool = True,
+    ) -> None:
         self.who = who
-        self.client = httpx.AsyncClient(base_url=base, timeout=20, trust_env=False)
+        self.client = httpx.AsyncClient(base_url=base, timeout=20, trust_env=False, verify=verify)
         self.token = ""
         self._curls = curls
 

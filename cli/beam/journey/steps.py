@@ -52,7 +52,7 @@ async def sign_in(journey: Journey) -> str:
 
 async def find_item(journey: Journey) -> str:
     """用日常用语找到事项"""
-    door = Door(journey.stage.place.gateway, "anyone", journey.stage.curls)
+    door = journey.stage.open("anyone")
     found = await door.get("/v1/items?q=%E5%BC%80%E9%A5%AD%E5%BA%97&limit=5")
     codes = [item["code"] for item in found["items"]]
     expect(ITEM in codes, f"“开饭店” does not find {ITEM}, only {codes}")
@@ -258,7 +258,7 @@ async def show_licence(journey: Journey) -> str:
         f"/v1/licences/{licence_id}/present", {"purpose": "开业检查"}, status=201
     )
     expect("<svg" in shown["qr_svg"], "the presentation has a QR code")
-    verifier = Door(journey.stage.place.gateway, "verifier", journey.stage.curls)
+    verifier = journey.stage.open("verifier")
     first = await verifier.post("/v1/verify", {"token": shown["token"]})
     expect(first["accepted"] is True, f"a fresh presentation is accepted: {first}")
     second = await verifier.post("/v1/verify", {"token": shown["token"]})

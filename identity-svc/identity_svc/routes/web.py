@@ -9,6 +9,7 @@ from fastapi import Depends, Request, Response
 from fastapi.responses import JSONResponse, RedirectResponse
 
 from kit.app import Runtime
+from kit.peers import Peers
 
 from ..keys import SigningKeys
 from ..logins import Doorman
@@ -75,7 +76,7 @@ class Web:
         """The address of who is calling; what a trusted proxy says of it counts."""
         peer = self.request.client.host if self.request.client else "unknown"
         said = self.request.headers.get("x-forwarded-for")
-        if said and peer in self.settings.identity_trusted_proxies:
+        if said and peer in Peers(self.settings.identity_trusted_proxies):
             return said.rpartition(",")[2].strip()[:64]
         return peer
 
