@@ -141,6 +141,18 @@ def demo(
 
 
 @app.command()
+def token(
+    login: Annotated[str, typer.Argument(help="演示账号 / a demo account, 13800000001")],
+    lang: Language = "zh",
+) -> None:
+    """以演示账号登录,打印访问令牌 / sign a demo account in, print its access token."""
+    from . import demo
+
+    with _told(lang):
+        print(demo.token(login))
+
+
+@app.command()
 def contracts() -> None:
     """写出 OpenAPI、AsyncAPI、JSON Schema / write what others may rely on into the tree."""
     from . import contracts as published

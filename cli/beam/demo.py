@@ -17,6 +17,7 @@ from rich.console import Console
 
 from kit.embedded.process import port_taken
 
+from .journey.door import Door
 from .journey.play import APPROVAL, REFUSAL, REFUSED, Report, play
 from .journey.stage import Durable, Stage
 from .journey.stage import Place as Running
@@ -113,6 +114,31 @@ def started(data: Path, **environment: str) -> Iterator[Running]:
             process.terminate()
             process.wait(30)
             Path(log.name).unlink()
+
+
+def token(login: str) -> str:
+    """An access token of a demo account, got as an app gets it: authorization code with PKCE.
+
+    Raises Trouble when nothing runs here or the account is none of the demo's.
+    """
+    run_file = Path(os.environ.get("BEAM_DATA", ".data")) / "run.json"
+    running = Running.read(run_file) if run_file.exists() else None
+    if running is None or not _answers(running.gateway):
+        raise Trouble("平台没有运行。请先执行 make run。", "Nothing runs here. Start it: make run.")
+    account = running.accounts.get(login)
+    if account is None:
+        known = "、".join(running.accounts)
+        raise Trouble(f"没有演示账号 {login}。可选:{known}。", f"Demo accounts: {known}.")
+
+    async def sign_in() -> str:
+        door = Door(running.gateway, login)
+        try:
+            await door.sign_in(account["login"], account["password"])
+        finally:
+            await door.close()
+        return door.token
+
+    return asyncio.run(sign_in())
 
 
 def run(
