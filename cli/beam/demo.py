@@ -149,7 +149,7 @@ def run(
     curl_file: Path | None,
 ) -> int:
     """The command: 0 only if every assertion held."""
-    console = Console()
+    console = Console(highlight=False)
     curls: list[str] | None = [] if curl_file else None
     with platform(console) as running:
         report = asyncio.run(show(running, fail=fail, speed=speed, curls=curls, console=console))

@@ -9,6 +9,7 @@ an event that is not acknowledged comes again, so keep each id and skip what you
 import asyncio
 import json
 import sys
+from pathlib import Path
 
 import nats
 from nats.errors import TimeoutError as NothingCame
@@ -20,8 +21,8 @@ async def refused(error: Exception) -> None:
 
 
 async def main(run_file: str, dept: str, most: int) -> None:
-    with open(run_file) as file:
-        partner = next(p for p in json.load(file)["partners"] if p["dept"] == dept)
+    run = json.loads(Path(run_file).read_text())
+    partner = next(p for p in run["partners"] if p["dept"] == dept)
     client = await nats.connect(
         partner["nats_url"],
         user=partner["user"],

@@ -6,10 +6,10 @@ import pytest
 
 from beam.journey.play import APPROVAL, REFUSAL, REFUSED, Told, play
 from beam.journey.stage import Durable, Place, Stage
-from beam.journey.steps import APPROVED
+from beam.journey.steps import APPROVED, Journey
 
 
-def quiet(name: str, title: str, told: Told | None) -> None:
+def quiet(journey: Journey, name: str, title: str, told: Told | None) -> None:
     return None
 
 

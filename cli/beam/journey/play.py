@@ -65,8 +65,8 @@ class Report:
         return asdict(self)
 
 
-Watch = Callable[[str, str, Told | None], None]
-"""Called with (name, title, None) before a step and with what came of it after."""
+Watch = Callable[[Journey, str, str, Told | None], None]
+"""Called with (journey, name, title, None) before a step and with what came of it after."""
 
 
 def title_of(step: Step) -> str:
@@ -109,11 +109,11 @@ async def play(
 
 async def _one(journey: Journey, step: Step, watch: Watch) -> Told:
     title, started = title_of(step), time.perf_counter()
-    watch(step.__name__, title, None)
+    watch(journey, step.__name__, title, None)
     try:
         result, ok = await step(journey), True
     except Failed as failure:
         result, ok = str(failure), False
     told = Told(step.__name__, title, ok, result, round(time.perf_counter() - started, 2))
-    watch(step.__name__, title, told)
+    watch(journey, step.__name__, title, told)
     return told

@@ -25,6 +25,12 @@ class Journey:
     async def door(self, who: str) -> Door:
         return await self.stage.door(who, LOGINS[who])
 
+    async def clock(self) -> Any:
+        """The case's clock as the citizen sees it."""
+        citizen = await self.door(CITIZEN)
+        self.facts["clock"] = await citizen.get(f"/v1/cases/{self.case_id}/clock")
+        return self.facts["clock"]
+
     @property
     def case_id(self) -> str:
         case_id: str = self.facts["case_id"]
@@ -135,7 +141,7 @@ async def accept(journey: Journey) -> str:
     counter = await journey.door(COUNTER)
     case = await counter.post(f"/v1/cases/{journey.case_id}/accept")
     expect(case["state"] == "in_review", f"accepted cases are in review, not {case['state']}")
-    clock = await (await journey.door(CITIZEN)).get(f"/v1/cases/{journey.case_id}/clock")
+    clock = await journey.clock()
     expect(clock["state"] == "running", "the clock runs from acceptance on")
     return f"承诺 {clock['promised_days']} 个工作日,至 {clock['promised_due']}"
 
@@ -160,7 +166,7 @@ async def review(journey: Journey) -> str:
         lead.post(f"/v1/tasks/{lead_task}/decide", agree),
         fire.post(f"/v1/tasks/{fire_task}/request-correction", ask, status=201),
     )
-    clock = await citizen.get(f"/v1/cases/{journey.case_id}/clock")
+    clock = await journey.clock()
     expect(clock["state"] == "paused", f"a correction stops the clock, it is {clock['state']}")
     case = await journey.case()
     expect(case["turn"] == "applicant", "it is the applicant's turn")
@@ -169,7 +175,7 @@ async def review(journey: Journey) -> str:
         "PUT", f"/v1/cases/{journey.case_id}/materials/{slot['id']}", content=PDF + b"%2\n"
     )
     await citizen.post(f"/v1/cases/{journey.case_id}/correct")
-    clock = await citizen.get(f"/v1/cases/{journey.case_id}/clock")
+    clock = await journey.clock()
     expect(clock["state"] == "running", "after the answer the clock runs again")
     await fire.post(f"/v1/tasks/{fire_task}/decide", agree)
     case = await journey.case_in("fee_due")
@@ -210,6 +216,8 @@ async def decide(journey: Journey) -> str:
     """牵头部门作出许可决定"""
     lead = await journey.door(LEAD)
     await lead.post(f"/v1/cases/{journey.case_id}/decide", {"outcome": "approved"})
+    clock = await journey.clock()
+    expect(clock["state"] == "stopped", "the decision stops the clock")
     return "准予许可"
 
 

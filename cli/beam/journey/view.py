@@ -11,7 +11,7 @@ from rich.text import Text
 
 from .play import Report, Told, title_of
 from .stage import Durable
-from .steps import Step
+from .steps import Journey, Step
 
 EVENTS_SHOWN = 14
 
@@ -24,6 +24,7 @@ class View:
         self._titles = [(step.__name__, title_of(step)) for step in sequence]
         self._titles.append(("departments", "部门持久订阅与交换流收到全部事件,互不可见"))
         self._told: dict[str, Told] = {}
+        self._facts: dict[str, Any] = {}
         self._now = ""
         self._live: Live | None = None
 
@@ -37,7 +38,8 @@ class View:
         if self._live is not None:
             self._live.__exit__(*exc)
 
-    def watch(self, name: str, title: str, told: Told | None) -> None:
+    def watch(self, journey: Journey, name: str, title: str, told: Told | None) -> None:
+        self._facts = journey.facts
         self._now = name if told is None else ""
         if told is None:
             return
@@ -48,12 +50,24 @@ class View:
                 f"{mark} {title} ({told.seconds:.1f}s) {told.result}", soft_wrap=True
             )
 
-    def __rich__(self) -> Table:
+    def __rich__(self) -> Group:
         page = Table.grid(expand=True, padding=(0, 1))
         page.add_column(ratio=3)
         page.add_column(ratio=2)
         page.add_row(self._steps(), self._events())
-        return page
+        return Group(page, self._clock())
+
+    def _clock(self) -> Panel:
+        clock = self._facts.get("clock")
+        if clock is None:
+            return Panel("受理后开始计时", title="时钟")
+        state = {"running": "计时中", "paused": "暂停", "stopped": "已停止"}[clock["state"]]
+        until = f",至 {clock['promised_due']}" if clock["promised_due"] else ""
+        line = (
+            f"承诺 {clock['promised_days']} 个工作日{until}"
+            f" · 法定 {clock['statutory_days']} 个工作日 · 已用 {clock['used_days']} 天 · {state}"
+        )
+        return Panel(line, title="时钟")
 
     def _steps(self) -> Panel:
         lines = []
