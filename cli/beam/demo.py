@@ -48,8 +48,8 @@ async def show(
 @contextlib.asynccontextmanager
 async def _departments(running: Running) -> AsyncIterator[tuple[Durable, Durable]]:
     async with (
-        Durable(running.partners["SAMR"]) as lead,
-        Durable(running.partners["FIRE"]) as fire,
+        Durable(running.partners["SAMR-demo"]) as lead,
+        Durable(running.partners["FIRE-demo"]) as fire,
     ):
         yield lead, fire
 

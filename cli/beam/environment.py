@@ -3,7 +3,13 @@
 import os
 from collections.abc import Mapping
 
-from kit.broker_config import DepartmentUser, ServiceUser, accounts_config, department_durable
+from kit.broker_config import (
+    DepartmentUser,
+    ServiceUser,
+    accounts_config,
+    department_durable,
+    department_of,
+)
 
 from .place import Place
 from .programs import GATEWAY, PROGRAMS, SANDBOX, SERVICES, Program
@@ -93,7 +99,7 @@ class Environment:
                     "BEAM_SF_BASE_URL": place.url(SANDBOX),
                 }
             case "exchange":
-                return {"BEAM_PARTNER_DEPTS": ",".join(self._secrets.departments)}
+                return {"BEAM_PARTNER_DEPTS": ",".join(self._secrets.systems)}
         return {}
 
 
@@ -104,7 +110,7 @@ def broker_accounts(secrets: SecretStore, durables: Mapping[str, list[str]]) -> 
             name=program.name,
             password=secrets.of("nats", program.name),
             durables=tuple(durables.get(program.name, ())),
-            manages=tuple(department_durable(code) for code in secrets.departments)
+            manages=tuple(department_durable(code) for code in secrets.systems)
             if program.name == "exchange"
             else (),
         )
@@ -118,27 +124,26 @@ def broker_accounts(secrets: SecretStore, durables: Mapping[str, list[str]]) -> 
             listens=("evt.catalog.>",),
         )
     )
-    departments = [
-        DepartmentUser(code, secrets.of("department", code)) for code in secrets.departments
-    ]
+    departments = [DepartmentUser(code, secrets.of("department", code)) for code in secrets.systems]
     return accounts_config(users, departments)
 
 
 def partners(secrets: SecretStore, nats_url: str) -> list[dict[str, str]]:
-    """How each department's own system reaches its consumer, for run.json."""
+    """How each department's system reaches its consumer, for run.json."""
     return [
         {
-            "dept": user.code,
+            "system": user.code,
+            "dept": department_of(user.code),
             "nats_url": nats_url,
             "user": user.user,
             "password": user.password,
             "durable": user.durable,
             "stream": "EVENTS",
             "inbox_prefix": user.inbox_prefix,
-            "client_id": f"dept-{user.code}",
-            "client_secret": secrets.of("partner", user.code),
+            "client_id": f"dept-{department_of(user.code)}",
+            "client_secret": secrets.of("partner", department_of(user.code)),
         }
         for user in (
-            DepartmentUser(code, secrets.of("department", code)) for code in secrets.departments
+            DepartmentUser(code, secrets.of("department", code)) for code in secrets.systems
         )
     ]

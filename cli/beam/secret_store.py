@@ -6,11 +6,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from kit.broker_config import department_of
+
 from .place import write_whole
 from .programs import PROGRAMS, SERVICES
 from .trouble import Trouble
 
 DEMO_DEPARTMENTS = ("SAMR", "FIRE")
+DEMO_SYSTEMS = (*DEMO_DEPARTMENTS, "SAMR-demo", "FIRE-demo")
+"""Systems with an account at the broker: each department's own, and those that `beam demo` watches
+with, so that it takes no event away from anybody."""
 
 
 class SecretStore:
@@ -19,12 +24,12 @@ class SecretStore:
     def __init__(
         self,
         data: Path,
-        departments: Sequence[str] = DEMO_DEPARTMENTS,
+        systems: Sequence[str] = DEMO_SYSTEMS,
         *,
         may_write: bool = True,
     ) -> None:
-        """What is missing is made. With `may_write` false that is a Trouble instead."""
-        self._data, self._departments = data, list(departments)
+        """`systems`: departments' systems, `SAMR` or `SAMR-archive`. What is missing is made. With `may_write` false that is a Trouble instead."""
+        self._data, self._systems = data, list(systems)
         file = data / "secrets.json"
         known: dict[str, Any] = json.loads(file.read_text()) if file.exists() else {}
         before = json.dumps(known)
@@ -33,8 +38,8 @@ class SecretStore:
             ("database", [p.name for p in SERVICES]),
             ("nats", [p.name for p in PROGRAMS if p.kind != "sandbox"]),
             ("client", [p.name for p in SERVICES]),
-            ("department", departments),
-            ("partner", departments),
+            ("department", systems),
+            ("partner", dict.fromkeys(department_of(code) for code in systems)),
         ):
             entries = known.setdefault(part, {})
             for name in names:
@@ -50,8 +55,8 @@ class SecretStore:
         self._known = known
 
     def of(self, part: str, name: str) -> str:
-        """`part` is owner | database | nats | client (by program), department (at the broker) |
-        partner (at the token endpoint; by department)."""
+        """`part` is owner | database | nats | client (by program), department (at the broker; by
+        system) | partner (at the token endpoint; by department)."""
         return str(self._known[part][name])
 
     def database_passwords(self) -> dict[str, tuple[str, str]]:
@@ -59,8 +64,8 @@ class SecretStore:
         return {p.name: (self.of("owner", p.name), self.of("database", p.name)) for p in SERVICES}
 
     @property
-    def departments(self) -> list[str]:
-        return self._departments
+    def systems(self) -> list[str]:
+        return self._systems
 
     def clients_file(self) -> Path:
         """JSON `{"svc-case": secret, "dept-SAMR": secret, …}`, for identity-svc alone."""

@@ -47,7 +47,7 @@ def run() -> int:
         gateway=issuer,
         sandbox=sandbox,
         accounts={a["login"]: a for a in demo_accounts()},
-        partners={p["dept"]: p for p in partners(store, os.environ["BEAM_NATS_URL"])},
+        partners={p["system"]: p for p in partners(store, os.environ["BEAM_NATS_URL"])},
         verify=verify,
     )
     report = asyncio.run(show(place, fail=None, speed=0, curls=None, console=console))

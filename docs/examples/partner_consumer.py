@@ -20,9 +20,9 @@ async def refused(error: Exception) -> None:
     print("broker:", error, file=sys.stderr)
 
 
-async def main(run_file: str, dept: str, most: int) -> None:
+async def main(run_file: str, system: str, most: int) -> None:
     run = json.loads(Path(run_file).read_text())
-    partner = next(p for p in run["partners"] if p["dept"] == dept)
+    partner = next(p for p in run["partners"] if p["system"] == system)
     client = await nats.connect(
         partner["nats_url"],
         user=partner["user"],

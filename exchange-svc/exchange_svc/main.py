@@ -14,12 +14,12 @@ from .settings import Settings
 
 def create_app(settings: Settings | None = None) -> FastAPI:
     settings = settings or Settings()
-    depts = [code.strip() for code in settings.partner_depts.split(",") if code.strip()]
+    codes = [code.strip() for code in settings.partner_depts.split(",") if code.strip()]
 
     @contextlib.asynccontextmanager
     async def setup(runtime: Runtime) -> AsyncIterator[None]:
         async with runtime.sessions.begin() as session:
-            await partners.register_configured(session, depts)
+            await partners.register_configured(session, codes)
         yield
 
     return create(

@@ -66,7 +66,9 @@ class Partner(Base):
     id: Mapped[str] = mapped_column(primary_key=True)
     state: Mapped[str]
     version: Mapped[int]
-    dept: Mapped[str] = mapped_column(unique=True)
+    code: Mapped[str] = mapped_column(unique=True)
+    """`SAMR`, or `SAMR-archive` for a second system of the department."""
+    dept: Mapped[str]
     name: Mapped[str]
     durable: Mapped[str]
     created_at: Mapped[Now]

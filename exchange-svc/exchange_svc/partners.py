@@ -13,7 +13,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from kit.broker import STREAM, Broker, Refused
-from kit.broker_config import department_durable
+from kit.broker_config import department_durable, department_of
 from kit.errors import Conflict
 from kit.ids import derived_id
 from kit.states import move
@@ -24,32 +24,36 @@ log = logging.getLogger(__name__)
 CONSUMER_NOT_FOUND = 10014
 
 
-async def register(session: AsyncSession, *, dept: str, name: str) -> Partner:
-    """A new entry of the ledger. Raises Conflict when the department has one."""
+async def register(session: AsyncSession, *, code: str, name: str) -> Partner:
+    """A new entry of the ledger. Raises Conflict when the code is taken."""
     row = insert(Partner).values(
-        id=derived_id("partner", dept),
+        id=derived_id("partner", code),
         state="registered",
         version=1,
-        dept=dept,
+        code=code,
+        dept=department_of(code),
         name=name,
-        durable=department_durable(dept),
+        durable=department_durable(code),
     )
     made: Partner | None = await session.scalar(row.on_conflict_do_nothing().returning(Partner))
     if made is None:
-        raise Conflict("该部门已登记。每个部门登记一次。", "This department is registered already.")
+        raise Conflict(
+            "该系统已登记。同一部门的另一系统请用“部门-名称”登记。",
+            "This system is registered already; register another as DEPT-name.",
+        )
     return made
 
 
-async def register_configured(session: AsyncSession, depts: Iterable[str]) -> None:
-    """Entries for departments that have an account at the broker from the start."""
-    for dept in depts:
-        known = await session.scalar(select(Partner.id).filter_by(dept=dept))
+async def register_configured(session: AsyncSession, codes: Iterable[str]) -> None:
+    """Entries for systems that have an account at the broker from the start."""
+    for code in codes:
+        known = await session.scalar(select(Partner.id).filter_by(code=code))
         if known is None:
-            await register(session, dept=dept, name=dept)
+            await register(session, code=code, name=code)
 
 
 async def all_partners(session: AsyncSession) -> Sequence[Partner]:
-    return (await session.scalars(select(Partner).order_by(Partner.dept))).all()
+    return (await session.scalars(select(Partner).order_by(Partner.code))).all()
 
 
 async def connect(session: AsyncSession, broker: Broker, partner: Partner) -> None:

@@ -18,12 +18,13 @@ class FeedOut(Out):
 
 
 class PartnerIn(In):
-    dept: Annotated[str, Field(pattern=r"^[A-Z]{2,8}$", examples=["SAMR"])]
+    code: Annotated[str, Field(pattern=r"^[A-Z]{2,8}(-[a-z0-9]{1,20})?$", examples=["SAMR"])]
     name: Annotated[str, Field(min_length=2, max_length=60)]
 
 
 class PartnerOut(Out):
     id: str
+    code: str
     dept: str
     name: str
     state: str

@@ -10,4 +10,5 @@ from kit.settings import ServiceSettings
 class Settings(ServiceSettings):
     service: str = "exchange"
     partner_depts: Annotated[str, NoDecode] = ""
-    """Departments that have an account at the broker, codes separated by commas."""
+    """Departments' systems that have an account at the broker, separated by commas: `SAMR`, or
+    `SAMR-archive` for a second system of that department."""

@@ -32,7 +32,7 @@ class ServiceUser:
 
 @dataclass(frozen=True)
 class DepartmentUser:
-    """A department's system outside the platform."""
+    """A department's system outside the platform: `SAMR`, or `SAMR-archive` for a second one."""
 
     code: str
     password: str
@@ -51,8 +51,13 @@ class DepartmentUser:
 
 
 def department_durable(code: str) -> str:
-    """The name of the one durable consumer that a department pulls from."""
+    """The name of the one durable consumer that a department's system pulls from."""
     return f"dept_{code}"
+
+
+def department_of(code: str) -> str:
+    """The department whose system it is: SAMR of `SAMR` and of its second system `SAMR-archive`."""
+    return code.partition("-")[0]
 
 
 def inbox_prefix(service: str) -> str:

@@ -58,7 +58,11 @@ async def _issue(runtime: Runtime, order: LicenceOrder) -> None:
 
 
 async def _ask(runtime: Runtime, order: LicenceOrder) -> orders.Answers:
-    account = await runtime.calls.get("identity", f"/internal/v1/accounts/{order.holder_id}/holder")
+    account = await runtime.calls.get(
+        "identity",
+        f"/internal/v1/accounts/{order.holder_id}/holder",
+        params={"purpose": "licence_issue"},
+    )
     case = await runtime.calls.get("case", f"/internal/v1/cases/{order.case_id}/licence-data")
     return orders.Answers(
         holder=orders.HolderFacts.model_validate(account).as_holder(order.holder_id),

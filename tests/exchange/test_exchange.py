@@ -156,11 +156,11 @@ async def test_partners_are_connected_and_registered_once(
         return states.get("SAMR") == states.get("FIRE") == "connected"
 
     assert await until(connected)
-    body = {"dept": "SAMR", "name": "市场监管"}
+    body = {"code": "SAMR", "name": "市场监管"}
     again = await exchange.client.post("/v1/partners", json=body, headers={**operator, **key()})
     assert again.status_code == 409
     made = await exchange.client.post(
-        "/v1/partners", json={"dept": "TAX", "name": "税务"}, headers={**operator, **key()}
+        "/v1/partners", json={"code": "TAX", "name": "税务"}, headers={**operator, **key()}
     )
     assert made.status_code == 201
     citizen = await exchange.client.get("/v1/partners", headers=ground.person())

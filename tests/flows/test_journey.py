@@ -20,7 +20,10 @@ def quiet(journey: Journey, name: str, title: str, told: Told | None) -> None:
 )
 async def test_journey(platform: Place, sequence, wanted) -> None:  # type: ignore[no-untyped-def]
     stage = Stage(platform)
-    async with Durable(platform.partners["SAMR"]) as lead, Durable(platform.partners["FIRE"]) as f:
+    async with (
+        Durable(platform.partners["SAMR-demo"]) as lead,
+        Durable(platform.partners["FIRE-demo"]) as f,
+    ):
         try:
             report = await play(stage, sequence, wanted, quiet, lead, f)
         finally:

@@ -1,5 +1,6 @@
 """A client of the platform as an app would write it: one base address, tokens, curl lines kept."""
 
+import asyncio
 import base64
 import hashlib
 import json
@@ -20,6 +21,13 @@ CLIENT_ID = "demo-app"
 
 class Failed(AssertionError):
     """A step of the journey did not give what it must."""
+
+
+class Away(Exception):
+    """The service cannot answer right now."""
+
+
+AWAY = (502, 503, 504)
 
 
 def expect(condition: object, sentence: str) -> None:
@@ -117,8 +125,6 @@ class Door:
         headers: dict[str, str],
         wanted: tuple[int, ...],
     ) -> httpx.Response:
-        import asyncio
-
         last: Exception | None = None
         for pause in (0.2, 0.5, 1, 1, 2, 2, 2, 3, 3, 4, 5, 5):
             try:
@@ -126,7 +132,7 @@ class Door:
             except httpx.TransportError as exc:
                 last = exc
             else:
-                temporary = answer.status_code in (502, 503, 504) or (
+                temporary = answer.status_code in AWAY or (
                     answer.status_code == 409 and answer.json().get("code") == "in_progress"
                 )
                 if answer.status_code in wanted or not temporary:
@@ -162,7 +168,20 @@ class Door:
         return (await self.call("POST", path, body=body, **options)).json()
 
     async def sign_in(self, login: str, password: str) -> dict[str, Any]:
-        """Authorization code with PKCE, through the login page as a browser without JavaScript."""
+        """Authorization code with PKCE, through the login page as a browser without JavaScript.
+
+        When the service goes away in the middle, the whole sign-in starts anew: a code serves
+        once, so an answer that was lost cannot be asked for again.
+        """
+        for pause in (0.5, 1, 2, 3, 4, 5):
+            try:
+                return await self._sign_in(login, password)
+            except (httpx.TransportError, Away):
+                self.client.cookies.clear()
+                await asyncio.sleep(pause)
+        return await self._sign_in(login, password)
+
+    async def _sign_in(self, login: str, password: str) -> dict[str, Any]:
         verifier = secrets.token_urlsafe(48)
         digest = hashlib.sha256(verifier.encode()).digest()
         state, nonce = secrets.token_urlsafe(12), secrets.token_urlsafe(12)
@@ -189,6 +208,8 @@ class Door:
             "code_verifier": verifier,
         }
         tokens = await self.client.post("/oauth2/token", data=form)
+        if tokens.status_code in AWAY:
+            raise Away
         expect(tokens.status_code == 200, f"{self.who}: token answer {tokens.text[:300]}")
         body: dict[str, Any] = tokens.json()
         self.token = body["access_token"]
@@ -203,6 +224,8 @@ class Door:
                     return target
                 page = await self.client.get(target)
                 continue
+            if page.status_code in AWAY:
+                raise Away
             expect(page.status_code == 200, f"login page → {page.status_code}: {page.text[:300]}")
             form = next((f for f in forms_of(page.text) if f.method == "post"), None)
             if form is None:

@@ -24,7 +24,7 @@ class Place:
     accounts: dict[str, dict[str, str]]
     """Login name → {"login", "password", …}"""
     partners: dict[str, dict[str, Any]]
-    """Department → broker credentials."""
+    """Department's system → broker credentials."""
     verify: ssl.SSLContext | bool = True
     """Whom to believe that the gateway is the gateway."""
 
@@ -35,7 +35,7 @@ class Place:
             gateway=run["gateway"],
             sandbox=run["sandbox"],
             accounts={account["login"]: account for account in run["accounts"]},
-            partners={partner["dept"]: partner for partner in run["partners"]},
+            partners={partner["system"]: partner for partner in run["partners"]},
         )
 
 

@@ -2,9 +2,9 @@
 
 from alembic import op
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql
 
 from exchange_svc.models import TransactionId
+from sqlalchemy.dialects import postgresql
 
 revision = "0001"
 down_revision = None
@@ -141,6 +141,7 @@ def upgrade() -> None:
         sa.Column("id", sa.String(), nullable=False),
         sa.Column("state", sa.String(), nullable=False),
         sa.Column("version", sa.Integer(), nullable=False),
+        sa.Column("code", sa.String(), nullable=False),
         sa.Column("dept", sa.String(), nullable=False),
         sa.Column("name", sa.String(), nullable=False),
         sa.Column("durable", sa.String(), nullable=False),
@@ -151,7 +152,7 @@ def upgrade() -> None:
             nullable=False,
         ),
         sa.PrimaryKeyConstraint("id", name=op.f("partner_pkey")),
-        sa.UniqueConstraint("dept", name=op.f("partner_dept_key")),
+        sa.UniqueConstraint("code", name=op.f("partner_code_key")),
     )
     # ### end Alembic commands ###
 
