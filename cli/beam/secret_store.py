@@ -28,7 +28,8 @@ class SecretStore:
         *,
         may_write: bool = True,
     ) -> None:
-        """`systems`: departments' systems, `SAMR` or `SAMR-archive`. What is missing is made. With `may_write` false that is a Trouble instead."""
+        """`systems`: departments' systems, `SAMR` or `SAMR-archive`. What is missing is made; with
+        `may_write` false that is a Trouble instead."""
         self._data, self._systems = data, list(systems)
         file = data / "secrets.json"
         known: dict[str, Any] = json.loads(file.read_text()) if file.exists() else {}
@@ -71,7 +72,9 @@ class SecretStore:
         """JSON `{"svc-case": secret, "dept-SAMR": secret, …}`, for identity-svc alone."""
         file = self._data / "clients.json"
         wanted = {f"svc-{name}": secret for name, secret in self._known["client"].items()}
-        wanted |= {f"dept-{code}": self.of("partner", code) for code in self._departments}
+        for code in self._systems:
+            dept = department_of(code)
+            wanted[f"dept-{dept}"] = self.of("partner", dept)
         if not file.exists() or json.loads(file.read_text()) != wanted:
             write_whole(file, wanted)
         return file
