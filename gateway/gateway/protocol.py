@@ -103,13 +103,17 @@ class BeamProtocol(Reader):
         if x.token is None:
             self._admit(x, x.address)
             return
-        if x.token[:7].lower() != b"bearer ":
-            if x.token.lower() == b"bearer" or (x.route is not None and not x.route.public):
+        skip = 7 if x.token[:7].lower() == b"bearer " else 0
+        if not skip and x.token[:5].lower() == b"dpop ":
+            skip = 5
+        if not skip:
+            alone = x.token.lower() in (b"bearer", b"dpop")
+            if alone or (x.route is not None and not x.route.public):
                 self.refuse(x, "bad_token")
             else:
                 self._admit(x, x.address)
             return
-        text = x.token[7:].strip().decode("latin-1")
+        text = x.token[skip:].strip().decode("latin-1")
         caller = beam.keyring.verify_cached(text)
         if caller is not None:
             self._admit(x, caller.subject)

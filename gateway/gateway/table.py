@@ -29,7 +29,7 @@ class Route:
     """Only this very path, nothing below it."""
     public: bool = False
     """Also meant for callers without a token; their `Authorization` may use another scheme
-    (Basic of an OAuth client). Elsewhere only Bearer is let through."""
+    (Basic of an OAuth client). Elsewhere only Bearer and DPoP are let through."""
     body_limit: int = 256 * KIB
     seconds: float = 15.0
     """Longest silence of the service before we answer 504."""

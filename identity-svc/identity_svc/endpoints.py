@@ -14,6 +14,7 @@ from kit.clock import now
 from kit.jose import BadToken
 
 from . import families, tokens
+from .grants import EVERY_PROOF, SECRET_PROOFS
 from .models import Account, Client, RefreshFamily, RevokedToken
 
 
@@ -63,7 +64,7 @@ def _known(here: tokens.Round, text: str) -> Known | None:
 
 
 class Revocation(RevocationEndpoint):  # type: ignore[misc]
-    CLIENT_AUTH_METHODS = ("client_secret_basic", "client_secret_post", "none")
+    CLIENT_AUTH_METHODS = EVERY_PROOF
 
     def query_token(self, token: str, hint: str | None) -> Known | None:
         return _known(self.server.here, token)
@@ -78,7 +79,7 @@ class Revocation(RevocationEndpoint):  # type: ignore[misc]
 
 
 class Introspection(IntrospectionEndpoint):  # type: ignore[misc]
-    CLIENT_AUTH_METHODS = ("client_secret_basic", "client_secret_post")
+    CLIENT_AUTH_METHODS = SECRET_PROOFS
 
     def query_token(self, token: str, hint: str | None) -> Known | None:
         return _known(self.server.here, token)
@@ -89,7 +90,8 @@ class Introspection(IntrospectionEndpoint):  # type: ignore[misc]
 
     def introspect_token(self, known: Known) -> dict[str, Any]:
         if known.claims is not None:
-            return {"active": True, "token_type": "Bearer", **known.claims}
+            kind = "DPoP" if "cnf" in known.claims else "Bearer"
+            return {"active": True, "token_type": kind, **known.claims}
         assert known.family is not None
         return {
             "active": True,
@@ -98,4 +100,5 @@ class Introspection(IntrospectionEndpoint):  # type: ignore[misc]
             "scope": known.family.scope,
             "iss": self.server.here.settings.issuer,
             "exp": int(known.family.expires_at.timestamp()),
+            **({"cnf": {"jkt": known.family.jkt}} if known.family.jkt else {}),
         }

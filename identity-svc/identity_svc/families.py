@@ -23,9 +23,16 @@ log = logging.getLogger(__name__)
 
 
 def start(
-    session: Session, *, code: AuthorizationCode, login: LoginSession, now: datetime, days: int
+    session: Session,
+    *,
+    code: AuthorizationCode,
+    login: LoginSession,
+    now: datetime,
+    days: int,
+    jkt: str | None,
 ) -> RefreshFamily:
-    """The family of all tokens that come from this code."""
+    """The family of all tokens that come from this code. With `jkt` its refresh tokens are of
+    use only to who holds that key."""
     family = RefreshFamily(
         id=new_id("fam"),
         account_id=login.account_id,
@@ -33,6 +40,7 @@ def start(
         session_id=login.id,
         scope=code.scope,
         state="active",
+        jkt=jkt,
         created_at=now,
         expires_at=now + timedelta(days=days),
     )

@@ -16,7 +16,7 @@ from sqlalchemy import select
 
 from kit.clock import now
 
-from . import families, tokens
+from . import families, proofs, tokens
 from .models import (
     Account,
     AuthorizationCode,
@@ -26,6 +26,8 @@ from .models import (
     RefreshToken,
 )
 
+SECRET_PROOFS = ("private_key_jwt", "client_secret_basic", "client_secret_post")
+EVERY_PROOF = (*SECRET_PROOFS, "none")
 CHALLENGE = re.compile(r"[A-Za-z0-9_-]{43}")
 
 
@@ -62,7 +64,7 @@ class _Here:
 class CodeGrant(_Here, AuthorizationCodeGrant):  # type: ignore[misc]
     """Authorization code: once, for one client, one redirect address and one verifier."""
 
-    TOKEN_ENDPOINT_AUTH_METHODS = ("client_secret_basic", "client_secret_post", "none")
+    TOKEN_ENDPOINT_AUTH_METHODS = EVERY_PROOF
 
     @staticmethod
     def validate_authorization_redirect_uri(request: Any, client: Client) -> str:
@@ -84,6 +86,7 @@ class CodeGrant(_Here, AuthorizationCodeGrant):  # type: ignore[misc]
                 redirect_uri=request.payload.redirect_uri,
                 scope=request.scope,
                 nonce=data.get("nonce"),
+                jkt=data.get("dpop_jkt"),
                 code_challenge=data["code_challenge"],
                 code_challenge_method=data["code_challenge_method"],
                 expires_at=now() + timedelta(seconds=self.here.settings.code_seconds),
@@ -91,6 +94,7 @@ class CodeGrant(_Here, AuthorizationCodeGrant):  # type: ignore[misc]
         )
 
     def query_authorization_code(self, code: str, client: Client) -> AuthorizationCode | None:
+        proofs.demand(self.here, client)
         row = self.here.session.scalar(
             select(AuthorizationCode)
             .where(AuthorizationCode.code_hash == tokens.digest(code))
@@ -100,6 +104,8 @@ class CodeGrant(_Here, AuthorizationCodeGrant):  # type: ignore[misc]
             return None
         if row.family_id is not None:
             families.revoke(self.here.session, row.family_id, "code_reuse")
+            return None
+        if row.jkt is not None and row.jkt != self.here.jkt:
             return None
         return row if row.expires_at > now() else None
 
@@ -117,6 +123,7 @@ class CodeGrant(_Here, AuthorizationCodeGrant):  # type: ignore[misc]
             login=login,
             now=now(),
             days=self.here.settings.refresh_days,
+            jkt=self.here.jkt if self.request.client.is_public() else None,
         )
         return account
 
@@ -147,7 +154,7 @@ class IdToken:
 class RefreshGrant(_Here, RefreshTokenGrant):  # type: ignore[misc]
     """Refresh tokens, each used once; see families."""
 
-    TOKEN_ENDPOINT_AUTH_METHODS = ("client_secret_basic", "client_secret_post", "none")
+    TOKEN_ENDPOINT_AUTH_METHODS = EVERY_PROOF
     INCLUDE_NEW_REFRESH_TOKEN = True
     _link: RefreshToken
 
@@ -156,6 +163,9 @@ class RefreshGrant(_Here, RefreshTokenGrant):  # type: ignore[misc]
         if found is None:
             return None
         family, self._link = found
+        proofs.demand(self.here, self.request.client)
+        if family.jkt is not None and family.jkt != self.here.jkt:
+            return None
         may = families.may_use(
             self.here.session,
             family,
@@ -180,12 +190,13 @@ class RefreshGrant(_Here, RefreshTokenGrant):  # type: ignore[misc]
         families.replace(self.here.session, self._link, self.here.new_link, now())
 
 
-class ClientGrant(ClientCredentialsGrant):  # type: ignore[misc]
+class ClientGrant(_Here, ClientCredentialsGrant):  # type: ignore[misc]
     """Services and departments' systems, with their secret."""
 
-    TOKEN_ENDPOINT_AUTH_METHODS = ("client_secret_basic", "client_secret_post")
+    TOKEN_ENDPOINT_AUTH_METHODS = SECRET_PROOFS
 
     def validate_token_request(self) -> None:
         super().validate_token_request()
+        proofs.demand(self.here, self.client)
         if set((self.request.payload.scope or "").split()) - set(self.client.scopes):
             raise InvalidScopeError

@@ -9,7 +9,14 @@ from kit.clock import now
 from kit.jobs import Jobs
 
 from . import attempts, keys
-from .models import AuthorizationCode, RefreshFamily, RefreshToken, RevokedToken
+from .models import (
+    AuthorizationCode,
+    PushedRequest,
+    RefreshFamily,
+    RefreshToken,
+    RevokedToken,
+    SeenOnce,
+)
 from .settings import Settings
 
 jobs = Jobs()
@@ -37,5 +44,9 @@ async def forget(runtime: Runtime) -> None:
         await session.execute(
             delete(AuthorizationCode).where(AuthorizationCode.expires_at < at - KEPT_AS_EVIDENCE)
         )
-        await session.execute(delete(RevokedToken).where(RevokedToken.expires_at < at))
+        for brief in (RevokedToken, SeenOnce):
+            await session.execute(delete(brief).where(brief.expires_at < at))
+        await session.execute(
+            delete(PushedRequest).where(PushedRequest.expires_at < at - KEPT_AS_EVIDENCE)
+        )
         await session.execute(delete(RefreshToken).where(dead))

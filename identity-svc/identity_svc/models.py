@@ -4,10 +4,10 @@ from datetime import datetime
 from typing import Annotated, Any
 
 from sqlalchemy import CheckConstraint, ForeignKey, Index, LargeBinary, String, text
-from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
-from kit.db import APPEND_ONLY, Moment, Now, Sealed, ServiceBase, new_metadata
+from kit.db import APPEND_ONLY, Document, Moment, Now, Sealed, ServiceBase, new_metadata
 from kit.states import Transitions
 
 ACCOUNT_TRANSITIONS: Transitions = {
@@ -99,6 +99,12 @@ class Client(Base):
     name: Mapped[str]
     name_en: Mapped[str]
     secret_hash: Mapped[str | None]
+    jwks: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
+    """Public keys of a client that proves itself with private_key_jwt."""
+    bound: Mapped[bool] = mapped_column(default=False)
+    """Its tokens must be bound to a key (DPoP)."""
+    pushed_only: Mapped[bool] = mapped_column(default=False)
+    """It must push its authorization requests (PAR)."""
     redirect_uris: Mapped[Texts]
     logout_uris: Mapped[Texts]
     grant_types: Mapped[Texts]
@@ -121,7 +127,13 @@ class Client(Base):
         return uri in self.redirect_uris
 
     def check_endpoint_auth_method(self, method: str, endpoint: str) -> bool:
-        return (method == "none") == (self.secret_hash is None)
+        if method == "private_key_jwt":
+            return self.jwks is not None
+        return self.jwks is None and (method == "none") == self.is_public()
+
+    def is_public(self) -> bool:
+        """Whether it has nothing to prove itself with."""
+        return self.secret_hash is None and self.jwks is None
 
     def check_response_type(self, response_type: str) -> bool:
         return response_type == "code" and "authorization_code" in self.grant_types
@@ -142,6 +154,8 @@ class RefreshFamily(Base):
     state: Mapped[str]
     """active | revoked"""
     reason: Mapped[str | None]
+    jkt: Mapped[str | None]
+    """Thumbprint of the key that its refresh tokens are bound to."""
     version: Mapped[int] = mapped_column(default=1)
     created_at: Mapped[Now]
     expires_at: Mapped[Moment]
@@ -174,6 +188,8 @@ class AuthorizationCode(Base):
     redirect_uri: Mapped[str]
     scope: Mapped[str]
     nonce: Mapped[str | None]
+    jkt: Mapped[str | None]
+    """Thumbprint of the key that it was asked for with (dpop_jkt)."""
     code_challenge: Mapped[str]
     code_challenge_method: Mapped[str]
     expires_at: Mapped[Moment] = mapped_column(index=True)
@@ -185,6 +201,26 @@ class AuthorizationCode(Base):
 
     def get_scope(self) -> str:
         return self.scope
+
+
+class PushedRequest(Base):
+    """An authorization request that a client pushed (PAR): once, for this client, for minutes."""
+
+    __tablename__ = "pushed_request"
+    uri_hash: Mapped[str] = mapped_column(primary_key=True)
+    client_id: Mapped[str] = mapped_column(ForeignKey("client.client_id"))
+    parameters: Mapped[Document]
+    created_at: Mapped[Moment]
+    expires_at: Mapped[Moment] = mapped_column(index=True)
+    used_at: Mapped[datetime | None]
+
+
+class SeenOnce(Base):
+    """A proof or assertion that was accepted and must not be again, until it is too old."""
+
+    __tablename__ = "seen_once"
+    key: Mapped[str] = mapped_column(primary_key=True)
+    expires_at: Mapped[Moment] = mapped_column(index=True)
 
 
 class RevokedToken(Base):

@@ -4,19 +4,15 @@ A Provider lives for one request and one transaction; it runs inside `AsyncSessi
 Errors carry fixed texts, so nothing that was sent comes back or trips Authlib's own checks.
 """
 
-import base64
-import binascii
 import re
-import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
-from urllib.parse import unquote_plus, urlencode
+from urllib.parse import urlencode
 
 from authlib.oauth2.rfc6749 import (
     AuthorizationServer,
-    InvalidClientError,
     InvalidRequestError,
     InvalidScopeError,
     OAuth2Error,
@@ -24,11 +20,15 @@ from authlib.oauth2.rfc6749 import (
 )
 from authlib.oauth2.rfc6749.requests import BasicOAuth2Payload
 
-from . import endpoints, families, grants, tokens
-from .models import Account, Client, LoginSession, StaffMember
+from kit.clock import now
+
+from . import client_auth, endpoints, families, grants, proofs, pushed, tokens
+from .models import Account, Client, LoginSession, PushedRequest, StaffMember
 
 SCOPES = ("openid", "profile", "internal", "events")
 AUTHORIZE = "/oauth2/authorize"
+TOKEN, PAR = "/oauth2/token", "/oauth2/par"
+THUMBPRINT = re.compile(r"[A-Za-z0-9_-]{43}")
 LONGEST_VALUE = 4096
 SECONDS = re.compile(r"[0-9]{1,9}")
 # TLS ends in front of this process, so the address that it sees says nothing about transport.
@@ -43,6 +43,7 @@ TEXTS = {
     "invalid_scope": "The scope is unknown, or more than the client may have.",
     "access_denied": "The person or the server refused.",
     "login_required": "Nobody is signed in, and prompt=none forbids asking.",
+    "invalid_dpop_proof": "A DPoP proof is missing, was used, is too old, or does not fit.",
     "unsupported_token_type": "This type of token is not known here.",
 }
 
@@ -63,11 +64,16 @@ class Asked(OAuth2Request):  # type: ignore[misc]
         self, method: str, parameters: Sequence[tuple[str, str]], headers: Mapping[str, str]
     ) -> None:
         super().__init__(method, TRANSPORT_IS_OUTSIDE, headers=headers)
-        self.fields = dict(parameters)
-        self.payload = BasicOAuth2Payload(self.fields)
+        self.carry(dict(parameters))
+        self.pushed: PushedRequest | None = None
         self.clean = len(self.fields) == len(parameters) and all(
             len(value) <= LONGEST_VALUE and value.isprintable() for value in self.fields.values()
         )
+
+    def carry(self, fields: dict[str, str]) -> None:
+        """Let these be the parameters."""
+        self.fields = fields
+        self.payload = BasicOAuth2Payload(fields)
 
     @property
     def form(self) -> dict[str, str]:
@@ -90,9 +96,10 @@ class Provider(AuthorizationServer):  # type: ignore[misc]
         self.register_grant(grants.ClientGrant)
         self.register_endpoint(endpoints.Revocation)
         self.register_endpoint(endpoints.Introspection)
-        self.register_client_auth_method("client_secret_basic", _by_basic)
-        self.register_client_auth_method("client_secret_post", _by_form)
-        self.register_client_auth_method("none", _by_name)
+        self.register_client_auth_method("private_key_jwt", client_auth.by_assertion(here))
+        self.register_client_auth_method("client_secret_basic", client_auth.by_basic)
+        self.register_client_auth_method("client_secret_post", client_auth.by_form)
+        self.register_client_auth_method("none", client_auth.by_name)
 
     def query_client(self, client_id: str) -> Client | None:
         client = self.here.session.get(Client, client_id)
@@ -128,13 +135,14 @@ class Provider(AuthorizationServer):  # type: ignore[misc]
             who = tokens.of_account(user, member, self.here.family, self.here.login.acr)
         seconds = self.here.settings.access_token_seconds
         answer: dict[str, Any] = {
-            "token_type": "Bearer",
+            "token_type": "DPoP" if self.here.jkt else "Bearer",
             "access_token": tokens.access_token(
                 self.here.key,
                 issuer=self.here.settings.issuer,
                 seconds=seconds,
                 client=client,
                 scope=scope or "",
+                jkt=self.here.jkt,
                 **who,
             ),
             "expires_in": seconds,
@@ -175,8 +183,31 @@ class Provider(AuthorizationServer):  # type: ignore[misc]
         """The token endpoint."""
         if not request.clean:
             return self.handle_error_response(request, InvalidRequestError())
+        try:
+            self.here.jkt = proofs.read(self.here, request, TOKEN)
+        except OAuth2Error as error:
+            return self.handle_error_response(request, error)
         answer: Answer = self.create_token_response(request)
         return answer
+
+    def push(self, request: Asked) -> Answer:
+        """The endpoint of pushed authorization requests."""
+        try:
+            if not request.clean or "request_uri" in request.fields:
+                raise InvalidRequestError
+            client = self.authenticate_client(request, grants.EVERY_PROOF, "par")
+            jkt = proofs.read(self.here, request, PAR)
+            if jkt and request.fields.setdefault("dpop_jkt", jkt) != jkt:
+                raise proofs.InvalidProof
+            request.fields.setdefault("client_id", client.client_id)
+            request.carry(request.fields)
+            self.checked(request, pushing=True)
+        except OAuth2Error as error:
+            error.redirect_uri = None
+            return self.handle_error_response(request, error)
+        uri = pushed.keep(self.here.session, client.client_id, request.fields, now())
+        body = {"request_uri": uri, "expires_in": int(pushed.LIFE.total_seconds())}
+        return Answer(201, body, {})
 
     def endpoint(self, name: str, request: Asked) -> Answer:
         """The revocation or the introspection endpoint."""
@@ -185,18 +216,28 @@ class Provider(AuthorizationServer):  # type: ignore[misc]
         answer: Answer = self.create_endpoint_response(name, request)
         return answer
 
-    def checked(self, request: Asked) -> Any:
+    def checked(self, request: Asked, *, pushing: bool = False) -> Any:
         """The authorization request, checked whole, as Authlib's grant. Raises OAuth2Error: with
         a `redirect_uri` where the client may be told, without one where only the person may."""
         fields = request.fields
-        if not request.clean or "request" in fields or "request_uri" in fields:
+        if not request.clean or "request" in fields:
             raise InvalidRequestError
+        if "request_uri" in fields:
+            name = fields.get("client_id")
+            request.pushed = pushed.find(self.here.session, fields["request_uri"], name, now())
+            request.carry(dict(request.pushed.parameters))
+            fields = request.fields
         if fields.get("response_type") != "code":
             # Authlib repeats the value in its error, and stumbles over most characters.
             fields["response_type"] = "other"
         grant = self.get_consent_grant(request)
-        odd = fields.get("response_mode", "query") != "query"
-        if odd or not SECONDS.fullmatch(fields.get("max_age", "0")):
+        odd = (
+            fields.get("response_mode", "query") != "query"
+            or not SECONDS.fullmatch(fields.get("max_age", "0"))
+            or not THUMBPRINT.fullmatch(fields.get("dpop_jkt", "-" * 43))
+            or (grant.client.pushed_only and not pushing and request.pushed is None)
+        )
+        if odd:
             raise InvalidRequestError(redirect_uri=grant.redirect_uri, state=request.payload.state)
         if not request.scope:
             raise InvalidScopeError(redirect_uri=grant.redirect_uri, state=request.payload.state)
@@ -205,10 +246,26 @@ class Provider(AuthorizationServer):  # type: ignore[misc]
     def authorize(self, request: Asked, login: LoginSession | None, now: datetime) -> Answer:
         """The authorization endpoint: a redirect to the client with a code or an error, to the
         login page, or (status 400, no Location) an error that only the person may see."""
+        reference = request.fields
         try:
             grant = self.checked(request)
         except OAuth2Error as error:
             return self.handle_error_response(request, error)
+        answer = self._decide(grant, request, login, now)
+        if request.pushed is not None:
+            if answer.headers["Location"].startswith("/oauth2/"):
+                kept = {name: reference[name] for name in ("client_id", "request_uri")}
+                return self._to_login(kept)
+            request.pushed.used_at = now
+        return answer
+
+    def _to_login(self, fields: Mapping[str, str]) -> Answer:
+        page = urlencode({"return_to": f"{AUTHORIZE}?{urlencode(fields)}"})
+        return Answer(303, {}, {"Location": f"/oauth2/login?{page}"})
+
+    def _decide(
+        self, grant: Any, request: Asked, login: LoginSession | None, now: datetime
+    ) -> Answer:
         fields, state = request.fields, request.payload.state
         prompt = set(fields.get("prompt", "").split())
         fresh = login is not None
@@ -218,50 +275,13 @@ class Provider(AuthorizationServer):  # type: ignore[misc]
             name = "invalid_request" if len(prompt) > 1 else "login_required"
             told = {"error": name, "error_description": TEXTS[name], "state": state}
             return self.back_to(grant.redirect_uri, told)
-        if login is None or not fresh or prompt & {"login", "select_account"}:
-            again = urlencode({k: v for k, v in fields.items() if k != "prompt"})
-            page = urlencode({"return_to": f"{AUTHORIZE}?{again}"})
-            return Answer(303, {}, {"Location": f"/oauth2/login?{page}"})
+        asked_at = request.pushed.created_at if request.pushed is not None else now
+        once_more = prompt & {"login", "select_account"} and not (
+            login is not None and login.auth_time >= asked_at
+        )
+        if login is None or not fresh or once_more:
+            return self._to_login({k: v for k, v in fields.items() if k != "prompt"})
         request.user = login
         code = grant.generate_authorization_code()
         grant.save_authorization_code(code, request)
         return self.back_to(grant.redirect_uri, {"code": code, "state": state})
-
-
-def _proven(client: Client | None, secret: str) -> Client | None:
-    if client is None or client.secret_hash is None:
-        return None
-    return client if secrets.compare_digest(client.secret_hash, tokens.digest(secret)) else None
-
-
-def _by_basic(query_client: Any, request: Asked) -> Client | None:
-    header = request.headers.get("Authorization")
-    if header is None:
-        return None
-    if "client_secret" in request.fields:
-        raise InvalidRequestError("one way of proving the client at a time")
-    scheme, _, value = header.partition(" ")
-    try:
-        name, colon, secret = base64.b64decode(value, validate=True).decode("utf-8").partition(":")
-    except (binascii.Error, UnicodeDecodeError, ValueError):
-        raise InvalidClientError(status_code=401) from None
-    name, secret = unquote_plus(name), unquote_plus(secret)
-    other = request.fields.get("client_id", name) != name
-    if scheme.lower() != "basic" or not colon or other or not name.isprintable():
-        raise InvalidClientError(status_code=401)
-    return _proven(query_client(name), secret)
-
-
-def _by_form(query_client: Any, request: Asked) -> Client | None:
-    name, secret = request.fields.get("client_id"), request.fields.get("client_secret")
-    if not name or not secret or "Authorization" in request.headers:
-        return None
-    return _proven(query_client(name), secret)
-
-
-def _by_name(query_client: Any, request: Asked) -> Client | None:
-    name = request.fields.get("client_id")
-    if not name or "client_secret" in request.fields or "Authorization" in request.headers:
-        return None
-    client: Client | None = query_client(name)
-    return client if client is not None and client.secret_hash is None else None

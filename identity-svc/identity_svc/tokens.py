@@ -28,6 +28,8 @@ class Round:
     verifying: KeySet
     login: LoginSession | None = None
     family: RefreshFamily | None = None
+    jkt: str | None = None
+    """Thumbprint of the key that the request proved to hold (DPoP)."""
     new_link: str | None = None
     """Hash of the refresh token that this request hands out."""
 
@@ -45,7 +47,14 @@ def family_of(claims: Mapping[str, Any]) -> str | None:
 
 
 def access_token(
-    key: SigningKey, *, issuer: str, seconds: int, client: Client, scope: str, **who: Any
+    key: SigningKey,
+    *,
+    issuer: str,
+    seconds: int,
+    client: Client,
+    scope: str,
+    jkt: str | None,
+    **who: Any,
 ) -> str:
     at = int(time.time())
     claims = {
@@ -55,6 +64,7 @@ def access_token(
         "exp": at + seconds,
         "client_id": client.client_id,
         "scope": scope,
+        "cnf": {"jkt": jkt} if jkt else None,
         **who,
     }
     return key.sign({name: value for name, value in claims.items() if value is not None}, "at+jwt")

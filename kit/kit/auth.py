@@ -18,7 +18,7 @@ import httpx
 from fastapi import Depends, Request, Security
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
-from . import context
+from . import context, dpop
 from .errors import Forbidden, StepUpNeeded, Unauthenticated, Unavailable
 from .jose import BadToken, KeySet, UnknownKey
 
@@ -45,18 +45,22 @@ class Caller:
     actor: str | None = None
     jti: str = ""
     expires: int = 0
+    jkt: str | None = None
+    """Thumbprint of the key that the token is bound to; then each request comes with a proof."""
     token: str = field(default="", repr=False)
 
     @classmethod
     def from_claims(cls, claims: Mapping[str, Any], token: str) -> "Caller":
         """Raises BadToken when a claim is not of its type: nothing odd gets as far as a route."""
         texts = {name: _text(claims, name) for name in ("kind", "dept", "region", "client_id")}
-        roles, act = claims.get("roles", []), claims.get("act", {})
+        roles, act, cnf = claims.get("roles", []), claims.get("act", {}), claims.get("cnf", {})
         if not isinstance(roles, list) or not all(isinstance(role, str) for role in roles):
             raise BadToken("roles")
         level = _text(claims, "acr") or "L0"
         if not isinstance(act, dict) or level not in LEVELS:
             raise BadToken("act or acr")
+        if not isinstance(cnf, dict) or bool(cnf) != bool(_text(cnf, "jkt")):
+            raise BadToken("cnf")
         return cls(
             subject=claims["sub"],
             kind=texts["kind"] or "",
@@ -69,6 +73,7 @@ class Caller:
             actor=_text(act, "sub"),
             jti=claims["jti"],
             expires=claims["exp"],
+            jkt=_text(cnf, "jkt"),
             token=token,
         )
 
@@ -97,6 +102,7 @@ class Keyring:
         self._fetched = self._tried = float("-inf")
         self._lock = asyncio.Lock()
         self._cache: dict[str, Caller] = {}
+        self.proofs = dpop.Seen()
 
     async def _refresh(self, asked_at: float) -> None:
         async with self._lock:
@@ -185,22 +191,66 @@ def _bad_token() -> Unauthenticated:
     )
 
 
+def _bad_proof() -> Unauthenticated:
+    return Unauthenticated(
+        "此凭证与密钥绑定,请求须附带新的 DPoP 证明。请更新应用后重试。",
+        "The token is bound to a key: send a fresh DPoP proof with every request.",
+        headers={"www-authenticate": 'DPoP error="invalid_dpop_proof", algs="ES256"'},
+    )
+
+
 async def authenticate(request: Request) -> Caller | None:
-    """The caller of this request, verified once; None when no token came with it."""
+    """The caller of this request, verified once; None when no token came with it.
+
+    A token that is bound to a key needs the scheme `DPoP` and a proof (RFC 9449), unless a
+    service passes it on: its own token in `Authorization`, the caller's in `X-Beam-Caller`, a
+    field that the gateway lets nobody send.
+    """
     state = request.scope.setdefault("state", {})
     if "caller" not in state:
-        values = [v for k, v in request.scope["headers"] if k == b"authorization"]
-        if not values:
-            state["caller"] = None
-        else:
-            scheme, _, token = values[0].decode("latin-1").partition(" ")
-            if len(values) != 1 or scheme.lower() != "bearer" or not token:
+        values = _fields(request, b"authorization")
+        state["caller"] = None
+        if values:
+            scheme, _, token = values[0].partition(" ")
+            if len(values) != 1 or scheme.lower() not in ("bearer", "dpop") or not token:
                 raise _bad_token()
-            known = await request.app.state.runtime.keyring.verify(token.strip())
+            keyring: Keyring = request.app.state.runtime.keyring
+            known = await keyring.verify(token.strip())
+            if (known.jkt is not None) != (scheme.lower() == "dpop"):
+                raise _bad_token()
+            if known.jkt is not None:
+                _check_proof(request, keyring, known)
+            passed = _fields(request, b"x-beam-caller")
+            if passed:
+                if len(passed) != 1 or known.kind != "service":
+                    raise _bad_token()
+                known = await keyring.verify(passed[0])
             context.actor.set(known.actor or known.subject)
             state["caller"] = known
     caller: Caller | None = state["caller"]
     return caller
+
+
+def _fields(request: Request, name: bytes) -> list[str]:
+    return [v.decode("latin-1") for k, v in request.scope["headers"] if k == name]
+
+
+def _check_proof(request: Request, keyring: Keyring, known: Caller) -> None:
+    proofs = _fields(request, b"dpop")
+    path = request.scope.get("raw_path") or request.scope["path"].encode()
+    address = keyring.issuer + path.partition(b"?")[0].decode("latin-1")
+    try:
+        if len(proofs) != 1:
+            raise BadToken("one proof")
+        jkt, name = dpop.check(proofs[0], method=request.method, address=address, token=known.token)
+        if jkt != known.jkt or not keyring.proofs.once(name):
+            raise BadToken("jkt, or again")
+    except BadToken:
+        raise _bad_proof() from None
+    except dpop.Full:
+        raise Unavailable(
+            "请求过于集中,请稍后重试。", "Too many proofs at once; try again shortly."
+        ) from None
 
 
 _bearer = HTTPBearer(auto_error=False, scheme_name="beam", description="ES256 access token")

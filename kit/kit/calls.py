@@ -58,7 +58,11 @@ class Calls:
         if request_id := context.request_id.get():
             headers["x-request-id"] = request_id
         try:
-            if as_ is not None:
+            if as_ is not None and as_.jkt is not None:
+                # Its proof was for one request, the one to us; we vouch for having seen it.
+                headers["authorization"] = f"Bearer {await self._own_token()}"
+                headers["x-beam-caller"] = as_.token
+            elif as_ is not None:
                 headers["authorization"] = f"Bearer {as_.token}"
             elif not public:
                 headers["authorization"] = f"Bearer {await self._own_token()}"

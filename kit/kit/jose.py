@@ -5,10 +5,11 @@ python-jose accepts more than is safe (unknown `crit`, any `typ`, mixed algorith
 """
 
 import base64
+import contextlib
 import hashlib
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from cryptography.hazmat.primitives import serialization
@@ -20,6 +21,8 @@ MAX_BYTES = 8192
 LEEWAY_SECONDS = 30
 MAX_LIFE_SECONDS = 15 * 60
 FORBIDDEN_HEADERS = frozenset({"crit", "jku", "x5u", "jwk", "x5c", "zip", "b64"})
+NEEDED = ("exp", "iat", "iss", "aud", "sub", "jti")
+ASSERTION_TYPES = ("", "jwt", "client-authentication+jwt")
 
 
 class BadToken(Exception):
@@ -96,41 +99,104 @@ class KeySet:
         max_life: int = MAX_LIFE_SECONDS,
     ) -> dict[str, Any]:
         """The claims of a token that is ours in every respect, or BadToken."""
-        if len(token) > MAX_BYTES:
-            raise BadToken("too long")
-        try:
-            header = jws.get_unverified_header(token)
-            if header.get("alg") != ALGORITHM or str(header.get("typ", "")).lower() != typ:
-                raise BadToken("alg or typ")
-            if FORBIDDEN_HEADERS & header.keys():
-                raise BadToken("forbidden header")
+        header = _header(token, (typ,), FORBIDDEN_HEADERS)
+        with _refusing():
             key = self._keys.get(header.get("kid"))
             if key is None:
                 raise UnknownKey("kid")
-            needed = ("exp", "iat", "iss", "aud", "sub", "jti")
-            claims = jwt.decode(
-                token,
-                key,
-                algorithms=[ALGORITHM],
-                audience=audience,
-                issuer=issuer,
-                options={
-                    "leeway": LEEWAY_SECONDS,
-                    "verify_at_hash": False,  # an id_token comes back without its access token
-                    **{f"require_{n}": True for n in needed},
-                },
+            return _claims(token, key, issuer=issuer, audience=audience, max_life=max_life)
+
+    def verify_assertion(self, token: str, *, client_id: str, audience: str) -> dict[str, Any]:
+        """The claims of an assertion with which a client proves itself (RFC 7523), or BadToken.
+        `aud` must be that one text and no list: an assertion for somebody else is of no use here.
+        """
+        header = _header(token, ASSERTION_TYPES, FORBIDDEN_HEADERS)
+        with _refusing():
+            kid = header.get("kid")
+            key = self._keys.get(kid)
+            if kid is None and len(self._keys) == 1:
+                key = next(iter(self._keys.values()))
+            if key is None:
+                raise UnknownKey("kid")
+            claims = _claims(
+                token, key, issuer=client_id, audience=audience, max_life=MAX_LIFE_SECONDS
             )
-            if not isinstance(claims["exp"], int) or not isinstance(claims["iat"], int):
-                raise BadToken("times must be whole seconds")
-            if not 0 < claims["exp"] - claims["iat"] <= max_life:
-                raise BadToken("lives too long, or not at all")
-            if claims["iat"] > time.time() + LEEWAY_SECONDS:
-                raise BadToken("issued in the future")
-            for name in ("sub", "jti"):
-                if not isinstance(claims[name], str) or not claims[name]:
-                    raise BadToken(name)
-        except BadToken:
-            raise
-        except Exception as exc:  # noqa: BLE001  python-jose leaks Overflow-, Recursion-, AttributeError
-            raise BadToken(type(exc).__name__) from None
-        return dict(claims)
+            if claims["sub"] != client_id or claims["aud"] != audience:
+                raise BadToken("sub or aud")
+            return claims
+
+
+def claimed_subject(token: str) -> str:
+    """Whom a token says it is about, before anything of it was checked: to find the key that it
+    must be checked with. Raises BadToken."""
+    with _refusing():
+        subject = jwt.get_unverified_claims(token).get("sub")
+        if len(token) > MAX_BYTES or not isinstance(subject, str):
+            raise BadToken("sub")
+        return subject
+
+
+def read_proof(token: str) -> tuple[str, dict[str, Any]]:
+    """Thumbprint of the key and claims of a DPoP proof (RFC 9449) whose signature holds, or
+    BadToken. What the claims must say is for the caller to check."""
+    header = _header(token, ("dpop+jwt",), FORBIDDEN_HEADERS - {"jwk"})
+    with _refusing():
+        public = header["jwk"]
+        if not isinstance(public, dict) or "d" in public or "k" in public:
+            raise BadToken("jwk")
+        if public.get("kty") != "EC" or public.get("crv") != "P-256":
+            raise BadToken("jwk")
+        core = {name: public[name] for name in ("kty", "crv", "x", "y")}
+        key = jwk.construct(core, ALGORITHM)
+        claims = json.loads(jws.verify(token, key, [ALGORITHM]))
+        if not isinstance(claims, dict):
+            raise BadToken("payload")
+        return thumbprint(core), claims
+
+
+@contextlib.contextmanager
+def _refusing() -> Iterator[None]:
+    """Every defect is a BadToken, whatever python-jose makes of it."""
+    try:
+        yield
+    except BadToken:
+        raise
+    except Exception as exc:  # noqa: BLE001  python-jose leaks Overflow-, Recursion-, AttributeError
+        raise BadToken(type(exc).__name__) from None
+
+
+def _header(token: str, types: tuple[str, ...], forbidden: frozenset[str]) -> dict[str, Any]:
+    if len(token) > MAX_BYTES:
+        raise BadToken("too long")
+    with _refusing():
+        header: dict[str, Any] = jws.get_unverified_header(token)
+        if header.get("alg") != ALGORITHM or str(header.get("typ", "")).lower() not in types:
+            raise BadToken("alg or typ")
+        if forbidden & header.keys():
+            raise BadToken("forbidden header")
+        return header
+
+
+def _claims(token: str, key: Any, *, issuer: str, audience: str, max_life: int) -> dict[str, Any]:
+    claims = jwt.decode(
+        token,
+        key,
+        algorithms=[ALGORITHM],
+        audience=audience,
+        issuer=issuer,
+        options={
+            "leeway": LEEWAY_SECONDS,
+            "verify_at_hash": False,  # an id_token comes back without its access token
+            **{f"require_{name}": True for name in NEEDED},
+        },
+    )
+    if not isinstance(claims["exp"], int) or not isinstance(claims["iat"], int):
+        raise BadToken("times must be whole seconds")
+    if not 0 < claims["exp"] - claims["iat"] <= max_life:
+        raise BadToken("lives too long, or not at all")
+    if claims["iat"] > time.time() + LEEWAY_SECONDS:
+        raise BadToken("issued in the future")
+    for name in ("sub", "jti"):
+        if not isinstance(claims[name], str) or not claims[name]:
+            raise BadToken(name)
+    return dict(claims)

@@ -24,6 +24,14 @@ async def test_a_valid_token_passes_and_is_passed_on(
     assert recorder.seen[1].header("authorization") == [token]
 
 
+async def test_a_bound_token_and_its_proof_pass(door: Door, keys: Keys) -> None:
+    token = keys.token(cnf={"jkt": "a" * 43})
+    [answer] = await talk(door.port, request(Authorization=f"DPoP {token}", DPoP="proof"))
+    assert answer.status == 200
+    [answer] = await talk(door.port, request(Authorization=f"DPoP {token[:-4]}AAAA", DPoP="proof"))
+    assert answer.status == 401
+
+
 async def test_no_token_passes(door: Door) -> None:
     assert [a.status for a in await talk(door.port, request())] == [200]
 

@@ -133,6 +133,11 @@ def upgrade() -> None:
         sa.Column("name", sa.String(), nullable=False),
         sa.Column("name_en", sa.String(), nullable=False),
         sa.Column("secret_hash", sa.String(), nullable=True),
+        sa.Column(
+            "jwks", postgresql.JSONB(none_as_null=True, astext_type=sa.Text()), nullable=True
+        ),
+        sa.Column("bound", sa.Boolean(), nullable=False),
+        sa.Column("pushed_only", sa.Boolean(), nullable=False),
         sa.Column("redirect_uris", postgresql.ARRAY(sa.String()), nullable=False),
         sa.Column("logout_uris", postgresql.ARRAY(sa.String()), nullable=False),
         sa.Column("grant_types", postgresql.ARRAY(sa.String()), nullable=False),
@@ -150,6 +155,13 @@ def upgrade() -> None:
     op.create_index(
         op.f("revoked_token_expires_at_idx"), "revoked_token", ["expires_at"], unique=False
     )
+    op.create_table(
+        "seen_once",
+        sa.Column("key", sa.String(), nullable=False),
+        sa.Column("expires_at", sa.DateTime(timezone=True), nullable=False),
+        sa.PrimaryKeyConstraint("key", name=op.f("seen_once_pkey")),
+    )
+    op.create_index(op.f("seen_once_expires_at_idx"), "seen_once", ["expires_at"], unique=False)
     op.create_table(
         "signing_key",
         sa.Column("kid", sa.String(), nullable=False),
@@ -209,6 +221,22 @@ def upgrade() -> None:
         op.f("login_session_account_id_idx"), "login_session", ["account_id"], unique=False
     )
     op.create_table(
+        "pushed_request",
+        sa.Column("uri_hash", sa.String(), nullable=False),
+        sa.Column("client_id", sa.String(), nullable=False),
+        sa.Column("parameters", postgresql.JSONB(astext_type=sa.Text()), nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("expires_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("used_at", sa.DateTime(timezone=True), nullable=True),
+        sa.ForeignKeyConstraint(
+            ["client_id"], ["client.client_id"], name=op.f("pushed_request_client_id_fkey")
+        ),
+        sa.PrimaryKeyConstraint("uri_hash", name=op.f("pushed_request_pkey")),
+    )
+    op.create_index(
+        op.f("pushed_request_expires_at_idx"), "pushed_request", ["expires_at"], unique=False
+    )
+    op.create_table(
         "staff_member",
         sa.Column("account_id", sa.String(), nullable=False),
         sa.Column("number", sa.String(), nullable=False),
@@ -229,6 +257,7 @@ def upgrade() -> None:
         sa.Column("redirect_uri", sa.String(), nullable=False),
         sa.Column("scope", sa.String(), nullable=False),
         sa.Column("nonce", sa.String(), nullable=True),
+        sa.Column("jkt", sa.String(), nullable=True),
         sa.Column("code_challenge", sa.String(), nullable=False),
         sa.Column("code_challenge_method", sa.String(), nullable=False),
         sa.Column("expires_at", sa.DateTime(timezone=True), nullable=False),
@@ -256,6 +285,7 @@ def upgrade() -> None:
         sa.Column("scope", sa.String(), nullable=False),
         sa.Column("state", sa.String(), nullable=False),
         sa.Column("reason", sa.String(), nullable=True),
+        sa.Column("jkt", sa.String(), nullable=True),
         sa.Column("version", sa.Integer(), nullable=False),
         sa.Column(
             "created_at",
@@ -308,6 +338,8 @@ def downgrade() -> None:
     op.drop_index(op.f("authorization_code_expires_at_idx"), table_name="authorization_code")
     op.drop_table("authorization_code")
     op.drop_table("staff_member")
+    op.drop_index(op.f("pushed_request_expires_at_idx"), table_name="pushed_request")
+    op.drop_table("pushed_request")
     op.drop_index(op.f("login_session_account_id_idx"), table_name="login_session")
     op.drop_table("login_session")
     op.drop_index("access_log_account_id_id_idx", table_name="access_log")
@@ -318,6 +350,8 @@ def downgrade() -> None:
         postgresql_where=sa.text("state in ('next','current')"),
     )
     op.drop_table("signing_key")
+    op.drop_index(op.f("seen_once_expires_at_idx"), table_name="seen_once")
+    op.drop_table("seen_once")
     op.drop_index(op.f("revoked_token_expires_at_idx"), table_name="revoked_token")
     op.drop_table("revoked_token")
     op.drop_table("client")

@@ -11,6 +11,7 @@ from kit.clock import now
 from kit.errors import Unauthenticated
 
 from .. import accounts, endpoints, logins, tokens
+from ..grants import EVERY_PROOF, SECRET_PROOFS
 from ..provider import SCOPES, Answer, Asked, Provider
 from .pages import error_page
 from .web import At, Parameters, Web, answered
@@ -31,6 +32,9 @@ async def provide(at: Web, act: Callable[[Provider], Answer]) -> Answer:
 def asked(at: Web, parameters: Parameters) -> Asked:
     said = at.request.headers.getlist("authorization")
     headers = {"Authorization": said[0] if len(said) == 1 else "?"} if said else {}
+    proofs = at.request.headers.getlist("dpop")
+    if proofs:
+        headers["DPoP"] = proofs[0] if len(proofs) == 1 else "?"
     return Asked(at.request.method, parameters, headers)
 
 
@@ -38,10 +42,15 @@ def asked(at: Web, parameters: Parameters) -> Asked:
 async def discovery(at: At, _: Public) -> JSONResponse:
     """Where everything is and what is offered (OpenID Connect Discovery, RFC 8414)."""
     base = at.settings.issuer
-    secret = ["client_secret_basic", "client_secret_post"]
+    proven = list(SECRET_PROOFS)
+    signing = {
+        f"{name}_endpoint_auth_signing_alg_values_supported": ["ES256"]
+        for name in ("token", "revocation", "introspection")
+    }
     document = {
         "issuer": base,
         "authorization_endpoint": f"{base}/oauth2/authorize",
+        "pushed_authorization_request_endpoint": f"{base}/oauth2/par",
         "token_endpoint": f"{base}/oauth2/token",
         "userinfo_endpoint": f"{base}/oauth2/userinfo",
         "jwks_uri": f"{base}/.well-known/jwks.json",
@@ -55,9 +64,12 @@ async def discovery(at: At, _: Public) -> JSONResponse:
         "scopes_supported": list(SCOPES),
         "subject_types_supported": ["public"],
         "id_token_signing_alg_values_supported": ["ES256"],
-        "token_endpoint_auth_methods_supported": [*secret, "none"],
-        "revocation_endpoint_auth_methods_supported": [*secret, "none"],
-        "introspection_endpoint_auth_methods_supported": secret,
+        "token_endpoint_auth_methods_supported": list(EVERY_PROOF),
+        "revocation_endpoint_auth_methods_supported": list(EVERY_PROOF),
+        "introspection_endpoint_auth_methods_supported": proven,
+        **signing,
+        "dpop_signing_alg_values_supported": ["ES256"],
+        "require_pushed_authorization_requests": False,
         "acr_values_supported": ["L0", "L1", "L2", "L3", "L4"],
         "claims_supported": ["sub", "acr", "amr", "auth_time", "nonce", "name", "kind"],
         "ui_locales_supported": ["zh-CN", "en"],
@@ -94,6 +106,13 @@ async def _authorize(at: Web, parameters: Parameters) -> Response:
     if "Location" not in answer.headers:
         return error_page(at, str(answer.body["error"]))
     return answered(answer)
+
+
+@router.post("/oauth2/par")
+async def push_request(at: At, _: SignedCallback) -> Response:
+    """Take an authorization request from the client itself; a reference comes back (RFC 9126)."""
+    request = asked(at, await at.form())
+    return answered(await provide(at, lambda provider: provider.push(request)))
 
 
 @router.post("/oauth2/token")
