@@ -1,7 +1,9 @@
 """Toy programs in place of the real ones: what is tested here is who starts and watches them."""
 
+import fcntl
 import json
 import os
+import random
 import shutil
 import signal
 import subprocess
@@ -11,12 +13,12 @@ import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import pytest
 
 from beam.programs import PROGRAMS
-from kit.embedded.process import free_port, port_taken
+from kit.embedded.process import port_taken
 
 TOY_MAIN = """
 import json, os, types
@@ -107,7 +109,7 @@ class Beam:
 
     def __init__(self, toys: Path, folder: Path, **environment: str) -> None:
         self.data = folder / "data"
-        self.base = _port_base()
+        self.base, self._ports = _port_base()
         self.env = {k: v for k, v in os.environ.items() if not k.startswith("BEAM_")} | {
             "BEAM_DATA": str(self.data),
             "BEAM_PORT_BASE": str(self.base),
@@ -162,6 +164,8 @@ class Beam:
         if self.process is not None and self.process.poll() is None:
             self.process.terminate()
             self.process.communicate()
+        Path(self._ports.name).unlink()
+        self._ports.close()
 
 
 def get(url: str) -> dict[str, Any]:
@@ -170,11 +174,23 @@ def get(url: str) -> dict[str, Any]:
         return document
 
 
-def _port_base() -> int:
-    """A base whose 33 ports above are free at this moment."""
-    while any(port_taken((base := free_port()) + n) for n in range(33)):
-        pass
-    return base
+def _port_base() -> tuple[int, TextIO]:
+    """A base with 33 free ports, below those of `free_port`, and the lock that keeps it ours:
+    several test runs may share a machine. The lock goes when the file is closed."""
+    bases = list(range(8200, 11960, 40))
+    random.shuffle(bases)
+    for base in bases:
+        lock = open(f"{tempfile.gettempdir()}/beam-test-ports-{base}", "w")  # noqa: SIM115
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.close()
+            continue
+        if not any(port_taken(base + n) for n in range(33)):
+            return base, lock
+        Path(lock.name).unlink()
+        lock.close()
+    raise AssertionError("no free ports for a test")
 
 
 @pytest.fixture
