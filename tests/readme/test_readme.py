@@ -28,7 +28,12 @@ def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]
     env = os.environ | {"BEAM_DATA": str(data), "BEAM_PORT_BASE": str(base)}
     with (data.parent / "run.log").open("wb") as log:
         process = subprocess.Popen(
-            ["make", "run"], cwd=ROOT, env=env, stdout=log, stderr=subprocess.STDOUT
+            ["make", "run"],
+            cwd=ROOT,
+            env=env,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
         )
     end = time.monotonic() + START_SECONDS
     while not (data / "run.json").exists():
@@ -37,8 +42,10 @@ def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]
         assert time.monotonic() < end, told[-2000:]
         time.sleep(0.2)
     yield env
-    process.send_signal(signal.SIGINT)
-    assert process.wait(60) == 0, "Ctrl-C ends it in good order"
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does on Ctrl-C
+    process.wait(60)
+    told = (data.parent / "run.log").read_text(errors="replace")
+    assert "已全部停止" in told, "Ctrl-C ends it in good order"
     assert not (data / "run.json").exists(), "nothing pretends to run any more"
 
 
