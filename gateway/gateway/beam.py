@@ -10,6 +10,7 @@ from urllib.parse import unquote
 from kit.auth import Keyring
 from kit.peers import Peers
 from kit.telemetry import BufferedLines
+from kit.traces import Tracer
 
 from .counters import Counters
 from .exchange import Exchange
@@ -30,8 +31,11 @@ LOCAL_SECONDS = 15.0
 class Beam:
     """Table, pools, keys, limits and counters of one gateway. Made inside its event loop."""
 
-    def __init__(self, settings: GatewaySettings, keyring: Keyring) -> None:
+    def __init__(
+        self, settings: GatewaySettings, keyring: Keyring, tracer: Tracer | None = None
+    ) -> None:
         self.settings = settings
+        self.tracer = tracer
         self.keyring = keyring
         self.pools = {
             service: Pool(

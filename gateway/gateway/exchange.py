@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from kit.traces import Span
+
     from .pools import Pool, UpstreamConnection
     from .protocol import BeamProtocol
     from .table import Route
@@ -66,6 +68,8 @@ class Exchange:
     quota = b""
     """RateLimit headers of the answer."""
     began = 0.0
+    span: Span | None = None
+    """While traces are kept."""
 
     def __init__(self, client: BeamProtocol) -> None:
         self.client = client

@@ -9,6 +9,8 @@ import re
 from ipaddress import ip_address
 from urllib.parse import unquote_to_bytes
 
+from kit.traces import SERVER, Span
+
 from .exchange import Exchange
 
 MAX_HEAD = 32 * 1024
@@ -207,12 +209,15 @@ def read_fields(x: Exchange, headers: list[tuple[bytes, bytes]]) -> str | None:
         head = _without(head, options)
     if host is not None:
         head += (b"x-forwarded-host: ", host, b"\r\n")
-    if trace:
+    if x.client.beam.tracer is not None:
+        x.span = Span("request", SERVER, trace.decode() if trace else None)
+        head += (b"traceparent: ", x.span.traceparent.encode(), b"\r\n")
+    elif trace:
         head += (b"traceparent: ", trace, b"\r\n")
-        if state is not None:
-            head += (b"tracestate: ", state, b"\r\n")
     else:
         head.append(new_traceparent_line())
+    if trace and state is not None:
+        head += (b"tracestate: ", state, b"\r\n")
     x.head = head
     return None
 

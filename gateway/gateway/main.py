@@ -6,12 +6,12 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from fastapi import FastAPI
-from prometheus_client import CollectorRegistry, start_http_server
+from prometheus_client import CollectorRegistry, ProcessCollector, start_http_server
 
-from kit import errors, telemetry
+from kit import context, errors, telemetry, traces
 from kit.auth import Keyring
 
-from . import routes
+from . import ops, routes
 from .beam import Beam
 from .counters import BeamCollector
 from .settings import GatewaySettings
@@ -24,14 +24,18 @@ def create_app(settings: GatewaySettings | None = None, keyring: Keyring | None 
     keys = keyring or Keyring(settings.issuer, settings.jwks_url)
 
     @asynccontextmanager
-    async def lifespan(_: FastAPI) -> AsyncIterator[dict[str, Any]]:
-        beam = Beam(settings, keys)
+    async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, Any]]:
+        context.service.set(settings.service)
+        tracer = traces.open_tracer(settings.service, settings.traces, settings.traces_ratio)
+        beam = app.state.runtime = Beam(settings, keys, tracer)
         logs = telemetry.configure_logs(settings.service)
         sweeper = asyncio.create_task(beam.sweep(logs))
+        exporter = asyncio.create_task(tracer.run()) if tracer is not None else None
         metrics = None
         if settings.gateway_metrics_port is not None:
             registry = CollectorRegistry()
             registry.register(BeamCollector(beam))
+            ProcessCollector(registry=registry)
             metrics = start_http_server(
                 settings.gateway_metrics_port, settings.gateway_metrics_host, registry
             )
@@ -40,6 +44,9 @@ def create_app(settings: GatewaySettings | None = None, keyring: Keyring | None 
                 yield {"beam": beam, "probe": probe, "metrics": metrics}
         finally:
             sweeper.cancel()
+            if tracer is not None and exporter is not None:
+                exporter.cancel()
+                await tracer.close()
             logs.flush()
             beam.close()
             if metrics is not None:
@@ -55,6 +62,7 @@ def create_app(settings: GatewaySettings | None = None, keyring: Keyring | None 
         redirect_slashes=False,
     )
     app.include_router(routes.router)
+    app.include_router(ops.router)
     errors.install(app)
     app.add_middleware(telemetry.RequestTelemetry, service=settings.service)
     return app

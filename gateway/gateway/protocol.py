@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from typing import TYPE_CHECKING
 
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
@@ -18,6 +19,11 @@ from kit.errors import Problem
 from .exchange import ASKING, FLOWING, WAITING, Exchange
 from .reading import ANSWER, BODY, HEAD, IDLE, LINGER, WRITE, Reader
 from .refusals import answer
+
+if TYPE_CHECKING:
+    from kit.traces import Span
+
+    from .table import Route
 
 HIGH_WATER = 64 * 1024
 LINGER_SECONDS = 2.0
@@ -215,6 +221,8 @@ class BeamProtocol(Reader):
         self.queue.popleft()
         self.server_state.total_requests += 1
         self.beam.counters.seen(x, time.perf_counter() - x.began)
+        if x.span is not None and x.route is not None and self.beam.tracer is not None:
+            self.beam.tracer.keep(_ended(x, x.span, x.route))
         if not x.keep or not x.complete:
             self._hang_up(x)
         elif self.queue:
@@ -313,6 +321,21 @@ class BeamProtocol(Reader):
             self.deadline = min(self.deadline, soon)
 
 
+def _ended(x: Exchange, span: Span, route: Route) -> Span:
+    """The span of an answered request; the path only as its prefix in the table."""
+    method = x.method.decode("ascii")
+    span.name = f"{method} {route.prefix}"
+    span.attributes = {
+        "http_request_method": method,
+        "http_route": route.prefix,
+        "http_response_status__code": x.status,
+        "peer_service": route.service,
+    }
+    if x.status >= 500:
+        span.error = str(x.status)
+    return span
+
+
 def _log_refusal(x: Exchange, code: str) -> None:
     """A line for an answer that no service knows of; the path only as its prefix in the table."""
     fields = {
@@ -322,6 +345,7 @@ def _log_refusal(x: Exchange, code: str) -> None:
         "route": x.route.prefix if x.route is not None else None,
         "to": x.route.service if x.route is not None else None,
         "request_id": x.request_id.decode("ascii"),
+        "service": "gateway",
     }
     level = logging.WARNING if x.status >= 500 else logging.INFO
     access.log(level, "refused", extra={"fields": fields})

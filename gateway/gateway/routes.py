@@ -41,15 +41,15 @@ class Probe:
     """Which services answer `/health/ready`, asked at most once a second however often we are."""
 
     def __init__(self, settings: GatewaySettings, client: httpx.AsyncClient) -> None:
-        self._settings, self._client = settings, client
+        self.settings, self.client = settings, client
         self._asked = float("-inf")
         self._degraded: list[str] = []
         self._lock = asyncio.Lock()
 
     async def _away(self, service: str) -> bool:
-        url = self._settings.url_of(service) + "/health/ready"
+        url = self.settings.url_of(service) + "/health/ready"
         try:
-            answer = await self._client.get(url)
+            answer = await self.client.get(url)
         except httpx.HTTPError:
             return True
         return answer.status_code != 200

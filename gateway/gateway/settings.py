@@ -43,6 +43,11 @@ class GatewaySettings(BaseSettings):
     gateway_metrics_port: int | None = Field(None, ge=0, le=65535)
     """Port of /metrics, for the house only; nothing is served when unset."""
 
+    traces: str = ""
+    """Where spans go, see kit.traces: `file:///…` or `http://…/v1/traces`; nowhere when empty."""
+    traces_ratio: float = Field(1.0, ge=0, le=1)
+    """Share of the traces that are kept."""
+
     gateway_head_seconds: float = 10.0
     """Time a client has for a whole request head."""
     gateway_body_seconds: float = 10.0

@@ -72,6 +72,7 @@ ROUTES = (
     Route("/v1/events", "exchange", seconds=60.0),
     Route("/v1/partners", "exchange"),
     Route("/v1/me/matters", "exchange"),
+    *(Route(f"/v1/ops/{service}", service, body_limit=64 * KIB) for service in SERVICES),
 )
 
 

@@ -9,17 +9,15 @@ import contextlib
 import hashlib
 import hmac
 import logging
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Any
 
 from fastapi import APIRouter, FastAPI, Response
-from prometheus_client import generate_latest
-from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
-from . import errors, openapi, telemetry
+from . import context, errors, metrics, openapi, ops, telemetry, traces, versions
 from .auth import Keyring
 from .bus import Bus
 from .calls import Calls
@@ -32,6 +30,12 @@ from .settings import ServiceSettings
 
 log = logging.getLogger(__name__)
 MAX_BODY = 1 << 20
+
+
+Check = Callable[[AsyncSession], Awaitable[dict[str, Any]]]
+Checks = Mapping[str, Check]
+"""Checks of a service's own books by name: each gives `{"ok": bool, …}`, read by operators and
+looked at every few minutes."""
 
 
 @dataclass
@@ -47,6 +51,9 @@ class Runtime:
     calls: Calls
     bus: Bus
     jobs: Runner
+    tracer: traces.Tracer | None
+    migrations: versions.Migrations
+    checks: Checks
     parts: dict[str, Any] = field(default_factory=dict)
 
     def wake(self, job: str) -> None:
@@ -64,13 +71,15 @@ def create_app(
     on: Subscribers | None = None,
     jobs: Jobs | None = None,
     setup: Setup | None = None,
+    checks: Checks | None = None,
     max_body: int = MAX_BODY,
 ) -> FastAPI:
     """A service as an ASGI app. Nothing is opened before its lifespan starts."""
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        async with running(settings, on or Subscribers(), jobs or Jobs(), setup) as runtime:
+        parts = (on or Subscribers(), jobs or Jobs(), setup, checks)
+        async with running(settings, *parts) as runtime:
             app.state.runtime = runtime
             yield
 
@@ -86,7 +95,7 @@ def create_app(
     )
     app.add_middleware(telemetry.RequestTelemetry, service=settings.service)
     errors.install(app)
-    for router in routers:
+    for router in (*routers, ops.router(settings.service)):
         app.include_router(router)
     _health(app)
     app.openapi = lambda: openapi.build(app)  # type: ignore[method-assign]
@@ -95,7 +104,11 @@ def create_app(
 
 @contextlib.asynccontextmanager
 async def running(
-    settings: ServiceSettings, on: Subscribers, jobs: Jobs, setup: Setup | None = None
+    settings: ServiceSettings,
+    on: Subscribers,
+    jobs: Jobs,
+    setup: Setup | None = None,
+    checks: Checks | None = None,
 ) -> AsyncIterator[Runtime]:
     """Open everything in order, close it in reverse; a service without HTTP can use it too."""
     async with opened(settings, on, jobs, setup) as runtime, contextlib.AsyncExitStack() as stack:
@@ -115,6 +128,9 @@ async def opened(
 ) -> AsyncIterator[Runtime]:
     """A Runtime that neither hears events nor does jobs: for work done once, such as first data."""
     refuse_default_secrets(settings)
+    context.service.set(settings.service)
+    tracer = traces.open_tracer(settings.service, settings.traces, settings.traces_ratio)
+    traces.tracer.set(tracer)
     handler = telemetry.configure_logs(settings.service)
     engine = open_engine(
         settings.database_url.get_secret_value(),
@@ -135,15 +151,25 @@ async def opened(
         calls=Calls(settings),
         bus=Bus(settings, engine, sessions, on or Subscribers()),
         jobs=runner,
+        tracer=tracer,
+        migrations=versions.Migrations.of(type(settings).__module__.partition(".")[0]),
+        checks=checks or {},
     )
-    flusher = asyncio.create_task(_flush(handler))
+    beside = [asyncio.create_task(_flush(handler))]
+    if tracer is not None:
+        beside.append(asyncio.create_task(tracer.run()))
+    if checks:
+        beside.append(asyncio.create_task(ops.watch_checks(runtime)))
     async with contextlib.AsyncExitStack() as stack:
         stack.push_async_callback(engine.dispose)
         stack.push_async_callback(runtime.calls.close)
         if setup is not None:
             await stack.enter_async_context(setup(runtime))
         yield runtime
-    flusher.cancel()
+    for task in beside:
+        task.cancel()
+    if tracer is not None:
+        await tracer.close()
     handler.flush()
 
 
@@ -179,18 +205,13 @@ def _health(app: FastAPI) -> None:
     @app.get("/health/ready", include_in_schema=False)
     async def ready(response: Response) -> dict[str, Any]:
         runtime: Runtime = app.state.runtime
-        reasons: list[str] = []
-        try:
-            async with asyncio.timeout(2), runtime.engine.connect() as connection:
-                await connection.execute(text("select 1"))
-        except Exception as exc:  # noqa: BLE001  whatever it is, it is the reason
-            reasons.append(f"postgres: {type(exc).__name__}")
-        bus = runtime.bus.health()
-        if not bus["connected"]:
-            reasons.append("nats: not connected")
+        state = await ops.readiness(runtime)
+        reasons, bus = state.reasons, runtime.bus.health()
         response.status_code = 503 if reasons else 200
         return {"status": "not ready" if reasons else "ready", "reasons": reasons, "bus": bus}
 
     @app.get("/metrics", include_in_schema=False)
-    async def metrics() -> Response:
-        return Response(generate_latest(), media_type="text/plain; version=0.0.4")
+    async def figures() -> Response:
+        return Response(
+            metrics.exposition(app.state.runtime), media_type="text/plain; version=0.0.4"
+        )

@@ -108,6 +108,18 @@ class Bus:
             "dead_letters": self._dead,
         }
 
+    def lags(self) -> list[dict[str, Any]]:
+        """Each consumer: what waits for it at the broker as of the last sample, what it did."""
+        return [
+            {
+                "name": consumer.durable,
+                **consumer.waiting,
+                "handled": consumer.handled,
+                "failed": consumer.failed,
+            }
+            for consumer in self.consumers
+        ]
+
     async def sample(self) -> None:
         """Look into the database for `health`; done every few seconds while the bus runs."""
         async with self._sessions() as session:
@@ -117,6 +129,9 @@ class Bus:
         bus_metrics.UNSENT.labels(self._service).set(self._lag.unsent)
         bus_metrics.UNSENT_AGE.labels(self._service).set(self._lag.oldest_seconds)
         bus_metrics.DEAD.labels(self._service).set(self._dead)
+        if self.connected:
+            for consumer in self.consumers:
+                await consumer.measure(self.broker)
 
     async def replay(self, session: AsyncSession, letter_id: str) -> None:
         """Run a dead letter's handler again, see `kit.deadletters.replay`."""

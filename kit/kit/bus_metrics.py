@@ -2,7 +2,9 @@
 
 from prometheus_client import Counter, Gauge, Histogram
 
-PUBLISHED = Counter("beam_events_published_total", "Events the stream acknowledged", ["service"])
+PUBLISHED = Counter(
+    "beam_events_published_total", "Events the stream acknowledged", ["service", "type"]
+)
 HANDLED = Counter(
     "beam_events_handled_total",
     "Deliveries by outcome: done, repeated, later, retried, dead",
@@ -17,4 +19,9 @@ DELAY = Histogram(
 CONNECTED = Gauge("beam_bus_connected", "1 while connected to the broker", ["service"])
 UNSENT = Gauge("beam_outbox_unsent_rows", "Events that the broker does not have", ["service"])
 UNSENT_AGE = Gauge("beam_outbox_oldest_unsent_seconds", "Age of the oldest of them", ["service"])
+PENDING = Gauge(
+    "beam_consumer_pending_events",
+    "Events that a handler has not been given",
+    ["service", "consumer"],
+)
 DEAD = Gauge("beam_dead_letters_open", "Dead letters that nobody replayed", ["service"])

@@ -22,9 +22,9 @@ class Calls:
         self._clients: dict[str, httpx.AsyncClient] = {}
         self._token, self._token_ends = "", 0.0
 
-    def _client(self, url: str) -> httpx.AsyncClient:
+    def _client(self, peer: str, url: str) -> httpx.AsyncClient:
         if url not in self._clients:
-            self._clients[url] = open_client(url)
+            self._clients[url] = open_client(url, peer=peer)
         return self._clients[url]
 
     async def _own_token(self) -> str:
@@ -34,7 +34,7 @@ class Calls:
                 f"svc-{self._settings.service}",
                 self._settings.service_secret.get_secret_value(),
             )
-            issuer = self._client(self._settings.token_url)
+            issuer = self._client("issuer", self._settings.token_url)
             answer = await issuer.post(self._settings.token_url, data=form, auth=auth)
             answer.raise_for_status()
             body = answer.json()
@@ -66,7 +66,7 @@ class Calls:
                 headers["authorization"] = f"Bearer {as_.token}"
             elif not public:
                 headers["authorization"] = f"Bearer {await self._own_token()}"
-            answer = await self._client(self._settings.url_of(service)).get(
+            answer = await self._client(service, self._settings.url_of(service)).get(
                 path, params=params, headers=headers
             )
             if answer.status_code == 404:

@@ -17,7 +17,7 @@ from contracts.event import Envelope
 
 from . import crash, deadletters
 from .broker import STREAM, Broker, BrokerLost, NoResponders, Refused
-from .bus_metrics import DELAY, HANDLED
+from .bus_metrics import DELAY, HANDLED, PENDING
 from .db import Sessions
 from .inbox import Delivery, Later, Subscription, Undecodable, apply, context_of
 
@@ -71,6 +71,18 @@ class Consumer:
         self.durable = subscription.durable(service)
         self.handled = 0
         self.failed = 0
+        self.waiting: dict[str, int] = {}
+        """As of the last `measure`: pending (not given to us yet), unanswered, redelivered."""
+
+    async def measure(self, broker: Broker) -> None:
+        """Ask the broker how far behind we are. Raises what `Broker.api` raises."""
+        info = await broker.api(f"CONSUMER.INFO.{STREAM}.{self.durable}")
+        self.waiting = {
+            "pending": int(info["num_pending"]),
+            "unanswered": int(info["num_ack_pending"]),
+            "redelivered": int(info["num_redelivered"]),
+        }
+        PENDING.labels(self._service, self.durable).set(self.waiting["pending"])
 
     def stop(self) -> None:
         """`run` returns after the batch in hand; what was fetched beyond it goes back."""

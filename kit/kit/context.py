@@ -1,11 +1,21 @@
 """What a request or an event carries along: set at the door, read by logs, calls and `emit`."""
 
+import re
 import secrets
 from contextvars import ContextVar
 
 request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
 traceparent: ContextVar[str | None] = ContextVar("traceparent", default=None)
 actor: ContextVar[str | None] = ContextVar("actor", default=None)
+service: ContextVar[str] = ContextVar("service", default="")
+"""Which service is at work: several may share a process."""
+
+_WELL_FORMED = re.compile(r"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
+
+
+def is_traceparent(value: str | None) -> bool:
+    """Whether it is a W3C trace context of version 00."""
+    return value is not None and _WELL_FORMED.fullmatch(value) is not None
 
 
 def new_traceparent() -> str:
@@ -15,7 +25,6 @@ def new_traceparent() -> str:
 
 def child_of(parent: str | None) -> str:
     """The same trace with a new span id; a new trace where there is no (valid) parent."""
-    parts = (parent or "").split("-")
-    if len(parts) != 4 or len(parts[1]) != 32 or len(parts[2]) != 16 or parts[0] != "00":
+    if parent is None or not is_traceparent(parent):
         return new_traceparent()
-    return f"00-{parts[1]}-{secrets.token_hex(8)}-{parts[3]}"
+    return f"{parent[:36]}{secrets.token_hex(8)}{parent[52:]}"

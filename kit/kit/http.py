@@ -1,11 +1,27 @@
 """Outbound HTTP: plain httpx with time-outs everywhere and a circuit breaker per peer."""
 
 import time
+from urllib.parse import urlsplit
+from weakref import WeakSet
 
 import httpx
+from prometheus_client import Counter, Histogram
+
+from . import context, traces
 
 TIMEOUT = httpx.Timeout(5.0, connect=2.0, pool=2.0)
 LIMITS = httpx.Limits(max_connections=50, max_keepalive_connections=20, keepalive_expiry=15)
+CALLS = Counter(
+    "beam_outbound_requests_total",
+    "Requests to others by outcome: answered, failed (5xx of a gateway), silent, circuit_open",
+    ["service", "peer", "outcome"],
+)
+SECONDS = Histogram(
+    "beam_outbound_request_seconds",
+    "Time until the head of the answer",
+    ["service", "peer"],
+    buckets=(0.01, 0.05, 0.2, 0.5, 1, 2.5, 5),
+)
 
 
 class CircuitOpen(httpx.TransportError):
@@ -17,11 +33,18 @@ class Breaker(httpx.AsyncBaseTransport):
     try again after `rest` seconds, closes on its success."""
 
     def __init__(
-        self, inner: httpx.AsyncBaseTransport, *, limit: int = 5, rest: float = 3.0
+        self,
+        inner: httpx.AsyncBaseTransport,
+        *,
+        peer: str = "unknown",
+        limit: int = 5,
+        rest: float = 3.0,
     ) -> None:
         self._inner, self._limit, self._rest = inner, limit, rest
+        self.service, self.peer = context.service.get(), peer
         self._failures = 0
         self._open_until = 0.0
+        _breakers.add(self)
 
     @property
     def is_open(self) -> bool:
@@ -29,31 +52,63 @@ class Breaker(httpx.AsyncBaseTransport):
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         if self.is_open:
+            self._count("circuit_open")
             raise CircuitOpen("circuit open", request=request)
         if self._failures >= self._limit:
             self._open_until = time.monotonic() + self._rest
-        try:
-            response = await self._inner.handle_async_request(request)
-        except httpx.TransportError:
-            self._failed()
-            raise
-        if response.status_code in (502, 503, 504):
-            self._failed()
-        else:
-            self._failures = 0
+        with traces.span(
+            f"{request.method} {self.peer}",
+            traces.CLIENT,
+            http_request_method=request.method,
+            peer_service=self.peer,
+        ) as span:
+            if "traceparent" in request.headers:
+                request.headers["traceparent"] = span.traceparent
+            began = time.perf_counter()
+            try:
+                response = await self._inner.handle_async_request(request)
+            except httpx.TransportError:
+                self._failed("silent")
+                raise
+            SECONDS.labels(self.service, self.peer).observe(time.perf_counter() - began)
+            span.attributes["http_response_status__code"] = response.status_code
+            if response.status_code in (502, 503, 504):
+                span.error = str(response.status_code)
+                self._failed("failed")
+            else:
+                self._count("answered")
+                self._failures = 0
         return response
 
-    def _failed(self) -> None:
+    def _failed(self, outcome: str) -> None:
+        self._count(outcome)
         self._failures += 1
         self._open_until = time.monotonic() + self._rest
+
+    def _count(self, outcome: str) -> None:
+        CALLS.labels(self.service, self.peer, outcome).inc()
 
     async def aclose(self) -> None:
         await self._inner.aclose()
 
 
-def open_client(base_url: str, *, timeout: httpx.Timeout = TIMEOUT) -> httpx.AsyncClient:
-    """A client for one peer; build it once, share it, close it at the end."""
-    transport = Breaker(httpx.AsyncHTTPTransport(limits=LIMITS, retries=1))
+_breakers: WeakSet[Breaker] = WeakSet()
+
+
+def breakers_of(service: str) -> list[Breaker]:
+    """The breakers that this service has open clients for, by peer."""
+    return sorted((b for b in _breakers if b.service == service), key=lambda b: b.peer)
+
+
+def open_client(
+    base_url: str, *, timeout: httpx.Timeout = TIMEOUT, peer: str = ""
+) -> httpx.AsyncClient:
+    """A client for one peer; build it once, share it, close it at the end. `peer` is its name in
+    figures and traces (default: the host)."""
+    transport = Breaker(
+        httpx.AsyncHTTPTransport(limits=LIMITS, retries=1),
+        peer=peer or urlsplit(base_url).hostname or "unknown",
+    )
     return httpx.AsyncClient(
         base_url=base_url, transport=transport, timeout=timeout, trust_env=False
     )

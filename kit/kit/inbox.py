@@ -13,7 +13,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from contracts.event import Envelope, Event
 
-from . import context, crash
+from . import context, crash, traces
 from .db import KitBase, Now
 
 KEEP = timedelta(days=90)
@@ -183,7 +183,7 @@ async def apply(
         if delivery.envelope.id not in fresh:
             continue
         fresh.remove(delivery.envelope.id)
-        with context_of(delivery.envelope):
+        with context_of(delivery.envelope), _span(subscription, delivery.envelope):
             if delivery.event is None:
                 await subscription.handler(session, delivery.envelope)
             else:
@@ -202,7 +202,7 @@ def context_of(envelope: Envelope) -> Iterator[None]:
     """What a handler logs, calls and emits belongs to the request that caused the event."""
     pairs: list[tuple[Any, Any]] = [
         (context.request_id, context.request_id.set(envelope.correlationid)),
-        (context.traceparent, context.traceparent.set(context.child_of(envelope.traceparent))),
+        (context.traceparent, context.traceparent.set(envelope.traceparent)),
         (context.actor, context.actor.set(envelope.actor)),
     ]
     try:
@@ -210,6 +210,19 @@ def context_of(envelope: Envelope) -> Iterator[None]:
     finally:
         for variable, token in pairs:
             variable.reset(token)
+
+
+def _span(
+    subscription: Subscription, envelope: Envelope
+) -> contextlib.AbstractContextManager[traces.Span]:
+    return traces.span(
+        f"{subscription.name} {envelope.event_type}",
+        traces.CONSUMER,
+        messaging_system="nats",
+        messaging_operation_type="process",
+        messaging_consumer_group_name=subscription.name,
+        messaging_message_id=str(envelope.id),
+    )
 
 
 async def prune(session: AsyncSession, *, keep: timedelta = KEEP, limit: int = 5_000) -> int:

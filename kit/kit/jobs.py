@@ -9,20 +9,27 @@ import asyncio
 import contextlib
 import logging
 import random
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
 
-from prometheus_client import Counter
+from prometheus_client import Counter, Gauge
 from sqlalchemy import event
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session as SyncSession
+
+from . import context, traces
 
 if TYPE_CHECKING:
     from .app import Runtime
 
 log = logging.getLogger(__name__)
-FAILED = Counter("beam_job_failures_total", "Job runs that ended in an error", ["job"])
+RUNS = Counter("beam_job_runs_total", "Runs of jobs: done, failed", ["service", "job", "outcome"])
+SUCCESS = Gauge(
+    "beam_job_last_success_timestamp_seconds", "When a job last did its work", ["service", "job"]
+)
 Job = Callable[["Runtime"], Awaitable[None]]
 
 
@@ -48,6 +55,20 @@ class Runner:
         self._jobs = jobs
         self._wakes = {job.__name__: asyncio.Event() for job, _ in jobs.entries}
         self._tasks: list[asyncio.Task[None]] = []
+        self._failures = dict.fromkeys(self._wakes, 0)
+        self._succeeded: dict[str, float] = {}
+
+    def health(self) -> list[dict[str, Any]]:
+        """Each job: how often it runs, when it last succeeded (UTC), failures in a row since."""
+        return [
+            {
+                "name": job.__name__,
+                "every_seconds": seconds,
+                "last_success": _utc(self._succeeded.get(job.__name__)),
+                "failures": self._failures[job.__name__],
+            }
+            for job, seconds in self._jobs.entries
+        ]
 
     def start(self, runtime: "Runtime") -> None:
         self._tasks = [
@@ -59,7 +80,8 @@ class Runner:
         self._wakes[name].set()
 
     async def _loop(self, job: Job, seconds: float, runtime: "Runtime") -> None:
-        wake = self._wakes[job.__name__]
+        name, service = job.__name__, runtime.settings.service
+        wake = self._wakes[name]
         failures = 0
         while True:
             pause = min(seconds * 2**failures, 60) if failures else seconds
@@ -67,17 +89,41 @@ class Runner:
                 await asyncio.wait_for(wake.wait(), pause * random.uniform(0.9, 1.1))
             wake.clear()
             try:
-                await job(runtime)
-                failures = 0
+                await _run(job, runtime)
+                failures = self._failures[name] = 0
+                RUNS.labels(service, name, "done").inc()
+                self._succeeded[name] = time.time()
+                SUCCESS.labels(service, name).set(self._succeeded[name])
             except Exception:
                 failures = min(failures + 1, 6)
-                FAILED.labels(job.__name__).inc()
-                log.exception("job %s failed", job.__name__)
+                self._failures[name] += 1
+                RUNS.labels(service, name, "failed").inc()
+                log.exception("job %s failed", name)
 
     async def stop(self) -> None:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+
+
+async def _run(job: Job, runtime: "Runtime") -> None:
+    """A run is a trace of its own; only one that called, emitted or failed is kept."""
+    with traces.span(f"job {job.__name__}", parent=None) as span:
+        span.kept = False
+        try:
+            await job(runtime)
+        except Exception:
+            span.kept = True
+            raise
+        finally:
+            # A job may have taken up the context of the row that it worked on.
+            context.request_id.set(None)
+
+
+def _utc(moment: float | None) -> str | None:
+    if moment is None:
+        return None
+    return datetime.fromtimestamp(moment, UTC).isoformat(timespec="milliseconds")
 
 
 def wake(session: AsyncSession, name: str) -> None:

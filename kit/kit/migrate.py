@@ -16,7 +16,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import MetaData, text
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from . import deadletters, inbox, outbox  # noqa: F401  (their tables join KitBase.metadata)
+from . import audit, deadletters, inbox, outbox  # noqa: F401  (their tables join KitBase.metadata)
 from .db import KitBase
 
 

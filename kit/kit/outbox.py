@@ -13,7 +13,7 @@ from sqlalchemy.orm import Mapped, Session, SessionTransaction, mapped_column
 
 from contracts.event import NO_PLACE, Envelope, Event
 
-from . import context
+from . import context, traces
 from .db import KitBase, Now
 from .ids import uuid7
 
@@ -116,6 +116,7 @@ def emit(
         actor=actor,
         time=time,
     )
+    traces.touch()
     session.add(Outbox(id=sealed.id, subject=sealed.subject, body=sealed.body))
     session.info[_EMITTED] = True
     return sealed.id

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+import re
 import time
 from collections.abc import AsyncIterator, Iterable, Sequence
 from typing import Any
@@ -11,7 +12,7 @@ from uuid import uuid4
 from nats.aio.msg import Msg
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
-from . import crash, inbox, outbox
+from . import crash, inbox, outbox, traces
 from .broker import Broker, BrokerLost, NoResponders, Refused, StreamState, read_answer
 from .bus_metrics import PUBLISHED
 
@@ -28,6 +29,7 @@ _LOCK = 0x6265616D  # "beam"
 _CHANNEL = "outbox"
 _DB_SECONDS = 10.0
 _ATOMIC_DISABLED = 10174
+_TRACE = re.compile(r'"traceparent":"([0-9a-f-]{55})"')
 
 # Never "seq > last": a row whose transaction commits late would be passed over.
 _UNSENT = """
@@ -162,6 +164,7 @@ class Relay:
             early = [row["seq"] for row in rows]
             await db.execute(_MARK, early, [0] * len(early), stream.created, timeout=_DB_SECONDS)
         crash.point("r1")
+        began = time.time_ns()
         places = None
         if self._atomic and len(rows) >= ATOMIC_FROM:
             places = await self._publish_batch(broker, rows)
@@ -174,8 +177,25 @@ class Relay:
                 _MARK, list(places), list(places.values()), stream.created, timeout=_DB_SECONDS
             )
             self.published += len(places)
-            PUBLISHED.labels(self._service).inc(len(places))
+            self._tell([row for row in rows if row["seq"] in places], began)
         crash.point("r3")
+
+    def _tell(self, rows: Sequence[Any], began: int) -> None:
+        tracer = traces.tracer.get()
+        for row in rows:
+            kind = ".".join(row["subject"].split(".")[1:4])
+            PUBLISHED.labels(self._service, kind).inc()
+            if tracer is not None and (found := _TRACE.search(row["body"])):
+                span = traces.Span(
+                    f"publish {kind}",
+                    traces.PRODUCER,
+                    found.group(1),
+                    messaging_system="nats",
+                    messaging_operation_type="send",
+                    messaging_message_id=str(row["id"]),
+                )
+                span.began = began
+                tracer.keep(span)
 
     async def _publish_batch(self, broker: Broker, rows: Sequence[Any]) -> dict[int, int] | None:
         """All or nothing (ADR-50). None when the batch was refused, as it is when the stream

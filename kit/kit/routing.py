@@ -13,8 +13,9 @@ from fastapi.routing import APIRoute
 from pydantic import BaseModel, ConfigDict
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from . import idempotency
+from . import audit, idempotency
 from .errors import ConditionRequired, Stale
+from .metrics import REPLAYS
 
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 
@@ -36,7 +37,7 @@ class BeamRoute(APIRoute):
         handle = super().get_route_handler()
         writes = bool({"POST", "PUT", "PATCH", "DELETE"} & (self.methods or set()))
         key_needed = "POST" in (self.methods or set()) and self.status_code == 201
-        path = self.path
+        path, action = self.path, self.name
 
         async def run(request: Request) -> Response:
             async with request.app.state.runtime.sessions() as session:
@@ -45,8 +46,10 @@ class BeamRoute(APIRoute):
                     return await handle(request)
                 claim = await idempotency.claim(session, request, path, required=key_needed)
                 if claim is not None and claim.replay is not None:
+                    REPLAYS.labels(request.app.state.runtime.settings.service).inc()
                     return claim.replay
                 response = await handle(request)
+                audit.note(session, request, action)
                 if claim is not None:
                     await idempotency.keep(session, claim, response)
                 await session.commit()

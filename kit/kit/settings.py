@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Literal
 
-from pydantic import SecretStr
+from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -32,6 +32,10 @@ class ServiceSettings(BaseSettings):
     """Client secret with which this service gets its own tokens (client id `svc-<service>`)."""
     vault_key_file: Path | None = None
     """JSON file with the keys of field encryption, see kit.secrets."""
+    traces: str = ""
+    """Where spans go, see kit.traces: `file:///…` or `http://…/v1/traces`; nowhere when empty."""
+    traces_ratio: float = Field(1.0, ge=0, le=1)
+    """Share of the traces that are kept."""
 
     def url_of(self, service: str) -> str:
         """Address of another service that this one asks; its settings name it `<service>_url`."""

@@ -6,14 +6,20 @@ An edge is `(from, action): (to, Event | None)`; it names the event that it emit
 from collections.abc import Mapping
 from typing import Any, Protocol
 
+from sqlalchemy import event as sqlalchemy_event
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import Session
 
 from contracts.event import NO_PLACE, Event
 
+from . import context
 from .errors import IllegalMove
+from .metrics import CHANGES
 from .outbox import emit
 
 Transitions = Mapping[tuple[str, str], tuple[str, type[Event] | None]]
+_MOVED = "moved"
+"""Key in `session.info`: what to count when it commits."""
 
 
 class Moves(Protocol):
@@ -42,6 +48,8 @@ def move(
         )
     row.state, event = edge
     row.version += 1
+    thing = getattr(row, "__tablename__", type(row).__name__)
+    session.sync_session.info.setdefault(_MOVED, []).append((thing, action))
     if event is not None:
         emit(
             session,
@@ -51,6 +59,18 @@ def move(
             region=getattr(row, "region", NO_PLACE) or NO_PLACE,
             dept=getattr(row, "dept", NO_PLACE) or NO_PLACE,
         )
+
+
+@sqlalchemy_event.listens_for(Session, "after_commit")
+def _count_moves(session: Session) -> None:
+    if not session.in_nested_transaction():
+        for thing, action in session.info.pop(_MOVED, ()):
+            CHANGES.labels(context.service.get(), thing, action).inc()
+
+
+@sqlalchemy_event.listens_for(Session, "after_soft_rollback")
+def _forget_moves(session: Session, _: object) -> None:
+    session.info.pop(_MOVED, None)
 
 
 def as_table(transitions: Transitions) -> str:

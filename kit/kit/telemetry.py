@@ -10,13 +10,14 @@ import re
 import sys
 import time
 import traceback
+from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import Any
 
 from prometheus_client import Counter, Histogram
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from . import context
+from . import context, traces
 from .ids import uuid7
 from .problems import render, wants_english
 
@@ -27,12 +28,14 @@ WELL_FORMED = re.compile(r"[A-Za-z0-9._-]{8,64}")
 REQUESTS = Counter(
     "beam_http_requests_total", "Requests answered", ["service", "method", "route", "status"]
 )
+# Not by route: twelve series for each would be most of what a service exports.
 SECONDS = Histogram(
     "beam_http_request_seconds",
     "Time to answer",
-    ["service", "route"],
-    buckets=(0.005, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10),
+    ["service"],
+    buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10),
 )
+METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 
 class JsonLines(logging.Formatter):
@@ -46,7 +49,7 @@ class JsonLines(logging.Formatter):
         line: dict[str, Any] = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
-            "service": self._service,
+            "service": context.service.get() or self._service,
             "message": record.getMessage(),
         }
         if request_id := context.request_id.get():
@@ -107,8 +110,14 @@ class RequestTelemetry:
         headers = dict(scope["headers"])
         sent_id = headers.get(b"x-request-id", b"").decode("latin-1")
         request_id = sent_id if WELL_FORMED.fullmatch(sent_id) else uuid7().hex
-        trace = context.child_of(headers.get(b"traceparent", b"").decode("latin-1"))
-        tokens = (context.request_id.set(request_id), context.traceparent.set(trace))
+        parent = headers.get(b"traceparent", b"").decode("latin-1")
+        runtime = getattr(scope["app"].state, "runtime", None)
+        values: list[tuple[ContextVar[Any], Any]] = [
+            (context.request_id, request_id),
+            (context.service, self._service),
+            (traces.tracer, getattr(runtime, "tracer", None)),
+        ]
+        pairs = [(variable, variable.set(value)) for variable, value in values]
         started = time.perf_counter()
         status = 0
 
@@ -123,26 +132,40 @@ class RequestTelemetry:
             await send(message)
 
         try:
-            await self._app(scope, receive, answer)
-        except Exception:
-            log.exception("unhandled error")
-            if status:
-                raise
-            english = wants_english(headers.get(b"accept-language", b"").decode("latin-1"))
-            await _server_error(answer, scope["path"], request_id, english)
+            with traces.span("request", traces.SERVER, parent=parent) as span:
+                try:
+                    await self._app(scope, receive, answer)
+                except Exception as error:
+                    log.exception("unhandled error")
+                    span.error = type(error).__name__
+                    if status:
+                        raise
+                    english = wants_english(headers.get(b"accept-language", b"").decode("latin-1"))
+                    await _server_error(answer, scope["path"], request_id, english)
+                finally:
+                    self._note(scope, status, time.perf_counter() - started, span)
         finally:
-            self._note(scope, status, time.perf_counter() - started)
-            context.request_id.reset(tokens[0])
-            context.traceparent.reset(tokens[1])
+            for variable, token in pairs:
+                variable.reset(token)
 
-    def _note(self, scope: Scope, status: int, seconds: float) -> None:
+    def _note(self, scope: Scope, status: int, seconds: float, span: traces.Span) -> None:
         route = getattr(scope.get("route"), "path", "unmatched")
         if route.startswith(("/health", "/metrics")):
+            span.kept = False
             return
-        REQUESTS.labels(self._service, scope["method"], route, status).inc()
-        SECONDS.labels(self._service, route).observe(seconds)
+        method = scope["method"] if scope["method"] in METHODS else "other"
+        REQUESTS.labels(self._service, method, route, status).inc()
+        SECONDS.labels(self._service).observe(seconds)
+        span.name = f"{method} {route}"
+        span.attributes |= {
+            "http_request_method": method,
+            "http_route": route,
+            "http_response_status__code": status,
+        }
+        if status >= 500 and span.error is None:
+            span.error = str(status)
         fields = {
-            "method": scope["method"],
+            "method": method,
             "route": route,
             "status": status,
             "ms": round(seconds * 1000, 1),

@@ -6,7 +6,7 @@ import logging
 from pydantic import ValidationError
 from sqlalchemy.exc import IntegrityError
 
-from kit import context, crash
+from kit import context, crash, traces
 from kit.app import Runtime
 from kit.errors import Problem
 from kit.jobs import Jobs
@@ -36,7 +36,11 @@ async def issue_due(runtime: Runtime) -> None:
 async def _issue(runtime: Runtime, order: LicenceOrder) -> None:
     # A task has a context of its own: what it asks and emits belongs to the case's request.
     context.request_id.set(order.correlationid)
-    context.traceparent.set(context.child_of(order.traceparent))
+    with traces.span("issue licence", parent=order.traceparent):
+        await _try_issue(runtime, order)
+
+
+async def _try_issue(runtime: Runtime, order: LicenceOrder) -> None:
     try:
         answers = await _ask(runtime, order)
         crash.point("licence_asked")

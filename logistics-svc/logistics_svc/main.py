@@ -22,7 +22,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         if settings.sf_keys is None:
             raise SystemExit("缺少顺丰账户。请设置 BEAM_SF_KEYS。/ Set BEAM_SF_KEYS.")
         account = Account.load(settings.sf_keys)
-        async with open_client(settings.sf_base_url) as client:
+        async with open_client(settings.sf_base_url, peer="sf") as client:
             runtime.parts["carrier"] = SF(
                 base_url=settings.sf_base_url, account=account, client=client
             )

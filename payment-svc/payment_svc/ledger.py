@@ -7,6 +7,7 @@ the authority), `suspense` (money that pays nothing and goes back). All amounts 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import case, func, insert, select
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -90,3 +91,16 @@ async def balances(session: AsyncSession) -> Sequence[AccountBalance]:
         .order_by(LedgerEntry.account)
     )
     return [AccountBalance(account, int(debit), int(credit)) for account, debit, credit in rows]
+
+
+async def check(session: AsyncSession) -> dict[str, Any]:
+    """Whether the books balance: every debit has its credit. What lies in suspense is told too."""
+    found = await balances(session)
+    total = sum(account.balance_fen for account in found)
+    suspense = sum(account.balance_fen for account in found if account.account == SUSPENSE)
+    return {
+        "ok": total == 0,
+        "total_fen": total,
+        "suspense_fen": suspense,
+        "accounts": len(found),
+    }

@@ -4,7 +4,7 @@ from fastapi import FastAPI
 
 from kit import app
 
-from . import callbacks, jobs, outside, routes, subscribers
+from . import callbacks, jobs, ledger, outside, routes, subscribers
 from .settings import Settings
 
 
@@ -16,4 +16,5 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         on=subscribers.on,
         jobs=jobs.jobs,
         setup=outside.open_channels,
+        checks={"ledger": ledger.check},
     )

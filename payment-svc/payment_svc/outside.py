@@ -26,7 +26,7 @@ async def open_channels(runtime: Runtime) -> AsyncIterator[None]:
     runtime.sessions.configure(info=info)
     async with contextlib.AsyncExitStack() as stack:
         if settings.wechat_keys is not None:
-            client = open_client(settings.wechat_base_url)
+            client = open_client(settings.wechat_base_url, peer="wechat")
             stack.push_async_callback(client.aclose)
             base = settings.wechat_notify_url.rstrip("/")
             channels["wechat"] = WeChat(

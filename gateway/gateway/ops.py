@@ -1,0 +1,76 @@
+"""How the whole platform does, put together from what each service says of itself.
+
+The gateway holds nothing of it: it asks all services at once with the operator's own token. A
+service that is away costs its lines, never the answer.
+"""
+
+import asyncio
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+import httpx
+from fastapi import APIRouter, Request
+from starlette.responses import JSONResponse
+
+from kit import context
+from kit.auth import Caller, Operator
+
+from .settings import GatewaySettings
+from .table import SERVICES
+
+router = APIRouter()
+SECONDS = 3.0
+
+
+async def _state(
+    client: httpx.AsyncClient, url: str, headers: Mapping[str, str]
+) -> dict[str, Any] | None:
+    """What one service says of itself; None when it cannot say anything."""
+    try:
+        answer = await client.get(url, headers=headers, timeout=SECONDS)
+        if answer.status_code != 200:
+            return None
+        said: dict[str, Any] = answer.json()
+    except (httpx.HTTPError, ValueError):
+        return None
+    return said
+
+
+async def overview(
+    settings: GatewaySettings, client: httpx.AsyncClient, caller: Caller
+) -> dict[str, Any]:
+    """All services' states, and what of them needs somebody's eye."""
+    headers = {
+        "authorization": f"Bearer {caller.token}",
+        "x-request-id": context.request_id.get() or "",
+        "traceparent": context.child_of(context.traceparent.get()),
+    }
+    states = await asyncio.gather(
+        *(_state(client, f"{settings.url_of(s)}/v1/ops/{s}", headers) for s in SERVICES)
+    )
+    services = {s: said for s, said in zip(SERVICES, states, strict=True) if said is not None}
+    return {
+        "at": datetime.now(UTC).isoformat(timespec="milliseconds"),
+        "unreachable": [s for s in SERVICES if s not in services],
+        "not_ready": [s for s, said in services.items() if not said["ready"]],
+        "dead_letters": {
+            s: said["bus"]["dead_letters"]
+            for s, said in services.items()
+            if said["bus"]["dead_letters"]
+        },
+        "failed_checks": [
+            f"{s}/{name}"
+            for s, said in services.items()
+            for name, result in said["checks"].items()
+            if not result["ok"]
+        ],
+        "services": services,
+    }
+
+
+@router.get("/v1/ops", summary="How every service does: readiness, lag, dead letters, books")
+async def get_platform_state(request: Request, caller: Operator) -> JSONResponse:
+    probe = request.state.probe
+    said = await overview(probe.settings, probe.client, caller)
+    return JSONResponse(said, headers={"cache-control": "no-store"})

@@ -1,0 +1,63 @@
+"""The trail of what staff did: one line for every writing request, kept with its effect.
+
+The route class writes it, in the transaction of the request itself: no effect without its line,
+no line without its effect. Only ids and the name of the action are kept, never a body.
+"""
+
+from collections.abc import Sequence
+
+from fastapi import Request
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import Mapped, mapped_column
+
+from . import context
+from .auth import Caller
+from .db import APPEND_ONLY, Document, KitBase, Now
+from .ids import new_id
+
+
+class StaffAction(KitBase):
+    """Who of the staff did what to which thing, when, and in which request."""
+
+    __tablename__ = "staff_action"
+    id: Mapped[str] = mapped_column(primary_key=True)
+    at: Mapped[Now]
+    actor: Mapped[str]
+    dept: Mapped[str | None]
+    action: Mapped[str]
+    """The operation's name in the API reference."""
+    things: Mapped[Document]
+    """The parameters of its path: ids and codes."""
+    request_id: Mapped[str | None]
+    trace_id: Mapped[str | None]
+    __table_args__ = ({"info": APPEND_ONLY},)
+
+
+def note(session: AsyncSession, request: Request, action: str) -> None:
+    """Add the line for this request, if it is one of a member of the staff."""
+    caller: Caller | None = request.scope.get("state", {}).get("caller")
+    if caller is None or caller.kind != "staff":
+        return
+    trace = context.traceparent.get()
+    session.add(
+        StaffAction(
+            id=new_id("act"),
+            actor=caller.actor or caller.subject,
+            dept=caller.dept,
+            action=action,
+            things=dict(request.path_params),
+            request_id=context.request_id.get(),
+            trace_id=trace[3:35] if trace else None,
+        )
+    )
+
+
+async def page(
+    session: AsyncSession, *, after: str | None = None, limit: int = 50
+) -> Sequence[StaffAction]:
+    """Lines of the trail, newest first; `after` is the id of the last one already seen."""
+    query = select(StaffAction).order_by(StaffAction.id.desc()).limit(limit)
+    if after is not None:
+        query = query.where(StaffAction.id < after)
+    return (await session.scalars(query)).all()
