@@ -9,6 +9,7 @@ from prometheus_client.core import (
     GaugeMetricFamily,
     HistogramMetricFamily,
     Metric,
+    SummaryMetricFamily,
 )
 from prometheus_client.registry import Collector
 
@@ -65,22 +66,29 @@ class BeamCollector(Collector):
             "beam_gateway_requests", "Answers by service and status", labels=("service", "status")
         )
         seconds = HistogramMetricFamily(
-            "beam_gateway_request_seconds", "Time to the end of the answer", labels=("service",)
+            "beam_gateway_request_seconds", "Time to the end of the answer"
         )
-        merged: dict[str, _Line] = {}
+        # By service only sum and count: the buckets of nine would be more than all else here.
+        by_service = SummaryMetricFamily(
+            "beam_gateway_service_seconds", "The same by service", labels=("service",)
+        )
+        whole = _Line()
+        merged: dict[str, list[float]] = {}
         found = [(s, *i) for s, own in self._beam.counters.lines.items() for i in list(own.items())]
         for service, status, line in found:
             requests.add_metric((service, str(status)), line.count)
-            total = merged.setdefault(service, _Line())
-            total.count += line.count
-            total.seconds += line.seconds
-            total.buckets = [a + b for a, b in zip(total.buckets, line.buckets, strict=True)]
-        for service, line in merged.items():
-            running, rows = 0, []
-            for bound, count in zip((*map(str, BUCKETS), "+Inf"), line.buckets, strict=True):
-                running += count
-                rows.append((bound, running))
-            seconds.add_metric((service,), rows, line.seconds)
+            total = merged.setdefault(service, [0, 0.0])
+            total[0] += line.count
+            total[1] += line.seconds
+            whole.seconds += line.seconds
+            whole.buckets = [a + b for a, b in zip(whole.buckets, line.buckets, strict=True)]
+        for service, (count, spent) in merged.items():
+            by_service.add_metric((service,), int(count), spent)
+        running, rows = 0, []
+        for bound, number in zip((*map(str, BUCKETS), "+Inf"), whole.buckets, strict=True):
+            running += number
+            rows.append((bound, running))
+        seconds.add_metric((), rows, whole.seconds)
         clients = GaugeMetricFamily("beam_gateway_clients", "Open connections of clients")
         clients.add_metric((), len(self._beam.clients))
         upstream = GaugeMetricFamily(
@@ -92,4 +100,4 @@ class BeamCollector(Collector):
         for pool in list(self._beam.pools.values()):
             upstream.add_metric((pool.service,), len(pool.connections))
             waiting.add_metric((pool.service,), len(pool.waiting))
-        yield from (requests, seconds, clients, upstream, waiting)
+        yield from (requests, seconds, by_service, clients, upstream, waiting)

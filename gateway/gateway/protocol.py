@@ -330,6 +330,7 @@ def _ended(x: Exchange, span: Span, route: Route) -> Span:
         "http_route": route.prefix,
         "http_response_status__code": x.status,
         "peer_service": route.service,
+        "beam_request__id": x.request_id.decode("ascii"),
     }
     if x.status >= 500:
         span.error = str(x.status)

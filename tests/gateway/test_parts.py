@@ -41,6 +41,9 @@ TABLE = Table([(route, route) for route in ROUTES])
         ("/", None),
         ("/internal/v1/accounts/a/holder", None),
         ("/metrics", None),
+        ("/v1/ops", None),
+        ("/v1/ops/payment/dead-letters", "payment"),
+        ("/v1/ops/gateway", None),
         ("/_sim", None),
     ],
 )
