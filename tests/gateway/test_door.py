@@ -176,7 +176,8 @@ async def test_metrics_are_on_a_port_of_their_own(open_door: Opener, recorder: R
         text = (await asyncio.to_thread(urllib.request.urlopen, url)).read().decode()
         assert 'beam_gateway_requests_total{service="catalog",status="200"} 3.0' in text
         assert 'beam_gateway_requests_total{service="case",status="503"} 1.0' in text
-        assert 'beam_gateway_request_seconds_bucket{le="+Inf",service="catalog"} 3.0' in text
+        assert 'beam_gateway_request_seconds_bucket{le="+Inf"} 4.0' in text
+        assert 'beam_gateway_service_seconds_count{service="catalog"} 3.0' in text
         [answer] = await talk(door.port, request(path="/metrics"))
         assert answer.status == 404
 
