@@ -53,7 +53,7 @@ class Runtime:
     jobs: Runner
     tracer: traces.Tracer | None
     migrations: versions.Migrations
-    checks: Checks
+    checks: Checks = field(default_factory=dict)
     parts: dict[str, Any] = field(default_factory=dict)
 
     def wake(self, job: str) -> None:
@@ -112,6 +112,10 @@ async def running(
 ) -> AsyncIterator[Runtime]:
     """Open everything in order, close it in reverse; a service without HTTP can use it too."""
     async with opened(settings, on, jobs, setup) as runtime, contextlib.AsyncExitStack() as stack:
+        if checks:
+            runtime.checks = checks
+            watching = asyncio.create_task(ops.watch_checks(runtime))
+            stack.callback(watching.cancel)
         await runtime.bus.start()
         stack.push_async_callback(runtime.bus.stop)
         runtime.jobs.start(runtime)
@@ -153,24 +157,18 @@ async def opened(
         jobs=runner,
         tracer=tracer,
         migrations=versions.Migrations.of(type(settings).__module__.partition(".")[0]),
-        checks=checks or {},
     )
-    beside = [asyncio.create_task(_flush(handler))]
-    if tracer is not None:
-        beside.append(asyncio.create_task(tracer.run()))
-    if checks:
-        beside.append(asyncio.create_task(ops.watch_checks(runtime)))
     async with contextlib.AsyncExitStack() as stack:
+        stack.callback(handler.flush)
+        stack.callback(asyncio.create_task(_flush(handler)).cancel)
+        if tracer is not None:
+            stack.push_async_callback(tracer.close)
+            stack.callback(asyncio.create_task(tracer.run()).cancel)
         stack.push_async_callback(engine.dispose)
         stack.push_async_callback(runtime.calls.close)
         if setup is not None:
             await stack.enter_async_context(setup(runtime))
         yield runtime
-    for task in beside:
-        task.cancel()
-    if tracer is not None:
-        await tracer.close()
-    handler.flush()
 
 
 def _vault(settings: ServiceSettings) -> tuple[Vault, bytes]:
