@@ -13,7 +13,7 @@ from typing import Any
 
 import uvloop
 
-from . import serving, wire
+from . import arming, serving, wire
 from .programs import BY_NAME, Program
 from .serving import GRACE_SECONDS, Server
 
@@ -60,6 +60,7 @@ async def _host(programs: dict[str, dict[str, Any]], supervisor: socket.socket) 
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
+    arming.arm(programs)
     servers = [_server(BY_NAME[name], wanted) for name, wanted in programs.items()]
     tasks = [asyncio.create_task(server.serve()) for server in servers]
     try:

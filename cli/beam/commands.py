@@ -153,6 +153,37 @@ def token(
 
 
 @app.command()
+def faults(
+    quick: Annotated[bool, typer.Option(help="一分钟以内 / within a minute")] = False,
+    planted: Annotated[
+        bool, typer.Option(help="逐个植入缺陷,检查能否发现 / plant bugs, each must be caught")
+    ] = False,
+    seconds: Annotated[
+        float | None, typer.Option(help="随机故障的时长 / length of the fire")
+    ] = None,
+    journeys: Annotated[int | None, typer.Option(help="同时办理的件数 / journeys at once")] = None,
+    seed: Annotated[int, typer.Option(help="随机种子 / seed of the random faults")] = 1,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", help="结果写入文件 / write the report to a file")
+    ] = None,
+    lang: Language = "zh",
+) -> None:
+    """故障测试:另起一套平台,杀进程、丢存储,再核对账目与事件 / break things, check the books."""
+    from .faults import command
+
+    with _told(lang):
+        code = command.run(
+            quick=quick,
+            planted=planted,
+            seconds=seconds or (12 if quick else 45),
+            journeys=journeys or (6 if quick else 20),
+            seed=seed,
+            json_file=json_file,
+        )
+    raise typer.Exit(code)
+
+
+@app.command()
 def contracts() -> None:
     """写出 OpenAPI、AsyncAPI、JSON Schema / write what others may rely on into the tree."""
     from . import contracts as published

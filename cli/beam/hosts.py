@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from . import health
+from . import arming, health
 from .environment import Environment
 from .nursery import Child, Nursery
 from .place import Place
@@ -84,6 +84,7 @@ class Host:
                 "env": self._shared.environment.of(program),
                 "port": self._shared.place.port(program),
                 "seed": self._wants_seed(program),
+                "crash": arming.take(self._shared.place.data, program.name),
             }
             for program in self.programs
         }

@@ -216,7 +216,9 @@ class Consumer:
             else:
                 await self._fail(broker, item.msg, item.id, later)
         except Exception as error:  # noqa: BLE001 - counted and kept in _fail
-            if transient(error):
+            if crash.planted("swallow_errors"):
+                await self._acknowledge(broker, [item.msg])
+            elif transient(error):
                 log.warning("%s: database not ready: %s", self.durable, deadletters.describe(error))
                 await self._nak(broker, item.msg, 1.0)
                 await asyncio.sleep(0.5)

@@ -5,9 +5,12 @@
 can show that the check which guards against this bug turns red. Both are read once, at import; in
 a process without them a point is one look at an empty dictionary.
 
-Points: r1 before publish, r2 after the broker's acknowledgement, r3 after the outbox is marked;
-c1 after fetch, c2 inside the transaction, c3 after commit and before the ack, c4 after the ack.
-Plants: mark_before_publish, no_refill, ack_first, no_inbox.
+`beam run` forks its programs, so it arms them itself, see `beam.arming`.
+
+The kit's points: q1 with a request's work done and not committed, q2 committed and not answered;
+r1 before publish, r2 after the broker's acknowledgement, r3 after the outbox is marked; c1 after
+fetch, c2 inside the transaction, c3 after commit and before the ack, c4 after the ack.
+Services name their own, and `beam faults` finds them all in the code.
 """
 
 import os

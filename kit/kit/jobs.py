@@ -20,7 +20,7 @@ from sqlalchemy import event
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session as SyncSession
 
-from . import context, traces
+from . import context, crash, traces
 
 if TYPE_CHECKING:
     from .app import Runtime
@@ -85,6 +85,8 @@ class Runner:
         failures = 0
         while True:
             pause = min(seconds * 2**failures, 60) if failures else seconds
+            if crash.planted("no_sweep"):
+                pause = 1e6
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(wake.wait(), pause * random.uniform(0.9, 1.1))
             wake.clear()

@@ -13,7 +13,7 @@ from sqlalchemy.orm import Mapped, Session, SessionTransaction, mapped_column
 
 from contracts.event import NO_PLACE, Envelope, Event
 
-from . import context, traces
+from . import context, crash, traces
 from .db import KitBase, Now
 from .ids import uuid7
 
@@ -65,6 +65,8 @@ def seal(
     time: datetime | None = None,
 ) -> Sealed:
     """Put an event into its envelope. Arguments and errors as for `emit`."""
+    if crash.planted("no_dept"):
+        dept = NO_PLACE
     for token in (region, dept):
         if not _TOKEN.fullmatch(token):
             raise ValueError("region and dept must be one token of letters, digits, _ or -")

@@ -13,7 +13,7 @@ from fastapi.routing import APIRoute
 from pydantic import BaseModel, ConfigDict
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from . import audit, idempotency
+from . import audit, crash, idempotency
 from .errors import ConditionRequired, Stale
 from .metrics import REPLAYS
 
@@ -52,7 +52,11 @@ class BeamRoute(APIRoute):
                 audit.note(session, request, action)
                 if claim is not None:
                     await idempotency.keep(session, claim, response)
+                crash.point("q1")
+                if crash.planted("answer_without_commit") and claim is not None:
+                    return response
                 await session.commit()
+                crash.point("q2")
                 return response
 
         return run

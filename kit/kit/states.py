@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 
 from contracts.event import NO_PLACE, Event
 
-from . import context
+from . import context, crash
 from .errors import IllegalMove
 from .metrics import CHANGES
 from .outbox import emit
@@ -47,10 +47,13 @@ def move(
             possible=possible,
         )
     row.state, event = edge
+from . import 
     row.version += 1
     thing = getattr(row, "__tablename__", type(row).__name__)
     session.sync_session.info.setdefault(_MOVED, []).append((thing, action))
     if event is not None:
+    row.version += not crash.planted("version_stands_still")
+    if event is not None and not crash.planted("event_forgotten"):
         emit(
             session,
             event(**data),

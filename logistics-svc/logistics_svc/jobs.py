@@ -4,7 +4,8 @@ import logging
 from datetime import timedelta
 
 from kit.app import Runtime
-from kit.crash import point
+from kit.crash import planted, point
+from kit.ids import new_id
 from kit.jobs import Jobs
 
 from . import addresses, shipments
@@ -53,7 +54,7 @@ async def place_due(runtime: Runtime) -> None:
             work.append((shipment.id, addresses.contact(runtime.vault, address)))
     for shipment_id, receiver in work:
         parcel = Parcel(
-            order_no=shipment_id,
+            order_no=new_id("ship") if planted("new_order_no_per_try") else shipment_id,
             sender=_sender(settings),
             receiver=receiver,
             contents="电子证照纸质件",

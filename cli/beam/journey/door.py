@@ -8,6 +8,8 @@ import re
 import secrets
 import shlex
 import ssl
+import time
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
 from typing import Any
@@ -17,6 +19,8 @@ import httpx
 
 REDIRECT_URI = "http://127.0.0.1:9/callback"
 CLIENT_ID = "demo-app"
+patience: ContextVar[float] = ContextVar("patience", default=45.0)
+"""Seconds for which a caller asks again, for an answer or for something to come true."""
 
 
 class Failed(AssertionError):
@@ -97,12 +101,12 @@ class Door:
         headers: dict[str, str] | None = None,
         status: int | tuple[int, ...] = 200,
     ) -> httpx.Response:
-        """Send, keep the curl line, and expect the status. A creating POST gets a new key; what
+        """Send, keep the curl line, and expect the status. What writes gets a new key; what
         is temporarily unavailable is tried again with the same key, as an app would."""
         sent = dict(headers or {})
         if self.token:
             sent["authorization"] = f"Bearer {self.token}"
-        if method == "POST":
+        if method != "GET":
             sent.setdefault("idempotency-key", secrets.token_hex(16))
         if body is not None:
             content = json.dumps(body, ensure_ascii=False).encode()
@@ -125,22 +129,21 @@ class Door:
         headers: dict[str, str],
         wanted: tuple[int, ...],
     ) -> httpx.Response:
-        last: Exception | None = None
-        for pause in (0.2, 0.5, 1, 1, 2, 2, 2, 3, 3, 4, 5, 5):
+        end, pause = time.monotonic() + patience.get(), 0.2
+        while True:
             try:
                 answer = await self.client.request(method, path, content=content, headers=headers)
             except httpx.TransportError as exc:
-                last = exc
+                trouble = type(exc).__name__
+                if time.monotonic() > end:
+                    raise Failed(f"{self.who}: {method} {path} got no answer: {trouble}") from None
             else:
-                temporary = answer.status_code in AWAY or (
-                    answer.status_code == 409 and answer.json().get("code") == "in_progress"
-                )
-                if answer.status_code in wanted or not temporary:
+                if answer.status_code in wanted or not _temporary(answer):
+                    return answer
+                if time.monotonic() > end:
                     return answer
             await asyncio.sleep(pause)
-        if last is not None:
-            raise Failed(f"{self.who}: {method} {path} got no answer: {type(last).__name__}")
-        return answer
+            pause = min(pause * 1.6, 5.0)
 
     def _keep_curl(
         self, method: str, path: str, content: bytes | None, headers: dict[str, str]
@@ -239,6 +242,12 @@ class Door:
                 urljoin(str(page.url), form.action or str(page.url)), data=form.fields
             )
         raise Failed(f"{self.who}: sign-in did not come to an end")
+
+
+def _temporary(answer: httpx.Response) -> bool:
+    if answer.status_code == 409:
+        return bool(answer.json().get("code") == "in_progress")
+    return answer.status_code in AWAY
 
 
 def _text(html: str) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 import nats
 
-from .door import Door, Failed
+from .door import Door, Failed, patience
 
 
 @dataclass
@@ -89,9 +89,11 @@ class Stage:
 
 
 async def until(
-    question: Callable[[], Awaitable[Any]], sentence: str, *, seconds: float = 45
+    question: Callable[[], Awaitable[Any]], sentence: str, *, seconds: float | None = None
 ) -> Any:
-    """Ask until the answer is something; Failed with the sentence when it never comes."""
+    """Ask until the answer is something; Failed with the sentence when it never comes within
+    `seconds` (default: the caller's patience)."""
+    seconds = patience.get() if seconds is None else seconds
     end = time.monotonic() + seconds
     pause = 0.05
     while True:
@@ -113,6 +115,11 @@ class Durable:
         self.refusals: list[str] = []
 
     async def __aenter__(self) -> "Durable":
+        await self._connect()
+        self._task = asyncio.create_task(self._pull())
+        return self
+
+    async def _connect(self) -> None:
         async def refused(error: Exception) -> None:
             self.refusals.append(str(error))
 
@@ -122,37 +129,43 @@ class Durable:
             password=self._partner["password"],
             inbox_prefix=self._partner["inbox_prefix"],
             error_cb=refused,
-            max_reconnect_attempts=30,
+            max_reconnect_attempts=-1,
             reconnect_time_wait=0.5,
         )
-        self._task = asyncio.create_task(self._pull())
-        return self
 
     async def _pull(self) -> None:
+        while True:
+            try:
+                if self._client.is_closed:
+                    await self._connect()
+                await self._pull_once()
+            except (nats.errors.Error, OSError):
+                await asyncio.sleep(0.2)  # the broker is away, or had nothing: ask again
+
+    async def _pull_once(self) -> None:
         stream, durable = self._partner["stream"], self._partner["durable"]
         ask = json.dumps({"batch": 100, "expires": 2_000_000_000}).encode()
-        while True:
-            inbox = self._client.new_inbox()
-            subscription = await self._client.subscribe(inbox)
+        inbox = self._client.new_inbox()
+        subscription = await self._client.subscribe(inbox)
+        try:
             await self._client.publish(
                 f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{durable}", ask, reply=inbox
             )
-            try:
-                while True:
-                    message = await subscription.next_msg(timeout=2.5)
-                    if message.headers and "Status" in message.headers:
-                        break
-                    self.events.append(json.loads(message.data))
-                    await self._client.publish(message.reply, b"+ACK")
-            except nats.errors.TimeoutError:
-                pass  # an empty answer: ask again
-            finally:
-                await subscription.unsubscribe()
+            while True:
+                message = await subscription.next_msg(timeout=2.5)
+                if message.headers and "Status" in message.headers:
+                    break
+                self.events.append(json.loads(message.data))
+                await self._client.publish(message.reply, b"+ACK")
+        finally:
+            await subscription.unsubscribe()
 
     async def __aexit__(self, *exc: object) -> None:
         self._task.cancel()
-        await asyncio.gather(self._task, return_exceptions=True)
+        (ended,) = await asyncio.gather(self._task, return_exceptions=True)
         await self._client.close()
+        if isinstance(ended, Exception):
+            raise ended
 
     def of_case(self, case_id: str) -> list[dict[str, Any]]:
         """What came of one case, each event once, in order."""

@@ -1,0 +1,7 @@
+"""The two kinds of findings."""
+
+
+class Lasting(str):
+    """A sentence about something that can never come right by itself."""
+
+    __slots__ = ()

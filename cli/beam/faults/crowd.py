@@ -1,0 +1,179 @@
+"""People on their way through the platform: many journeys at once, each as patient as needed."""
+
+import asyncio
+import functools
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx
+
+from ..journey import steps
+from ..journey.door import Door, Failed, patience
+from ..journey.play import APPROVAL, REFUSAL, REFUSED, Report, Told, play
+from ..journey.stage import Place, Stage
+from ..journey.steps import APPROVED, Journey, Step
+from .evidence import Answer
+
+TOKEN_SECONDS = 8 * 60
+KINDS = {"approved": (APPROVAL, APPROVED), "refused": (REFUSAL, REFUSED)}
+
+
+class _Stage(Stage):
+    """The outside world may be away, too; an act of which the answer was lost has happened when
+    repeating it is refused."""
+
+    async def simulate(self, path: str, body: Any = None) -> Any:
+        end, uncertain = time.monotonic() + patience.get(), False
+        while True:
+            try:
+                answer = await self.sim.post(path, json=body)
+            except httpx.TransportError:
+                uncertain = True
+                if time.monotonic() > end:
+                    raise Failed(f"the sandbox does not answer {path}") from None
+                await asyncio.sleep(0.5)
+                continue
+            if answer.status_code < 400:
+                return answer.json() if answer.content else None
+            if uncertain:
+                return None
+            raise Failed(f"sandbox {path} → {answer.status_code}: {answer.text[:300]}")
+
+
+def _again(step: Step) -> Step:
+    """A step that may be taken anew from its beginning: what it makes lives for a minute only."""
+
+    @functools.wraps(step)
+    async def taken(journey: Journey) -> str:
+        for _ in range(3):
+            try:
+                return await step(journey)
+            except Failed:
+                await asyncio.sleep(1)
+        return await step(journey)
+
+    return taken
+
+
+@functools.wraps(steps.open_draft)
+async def _open_draft(journey: Journey) -> str:
+    # While the licence store is away a draft opens without exemptions: that is a promise, too.
+    try:
+        return await steps.open_draft(journey)
+    except Failed:
+        if "case_id" not in journey.facts:
+            raise
+        return "未能查询证照,材料改为上传"
+
+
+_CALM: dict[Step, Step] = {
+    steps.open_draft: _open_draft,
+    steps.show_licence: _again(steps.show_licence),
+}
+
+
+@dataclass
+class Outcome:
+    """How one journey ended."""
+
+    wish: str
+    report: Report
+
+    @property
+    def trouble(self) -> str | None:
+        if self.report.ok:
+            return None
+        last = self.report.steps[-1]
+        return f"{self.report.case_id or 'a journey'} stopped at {last.name}: {last.result}"
+
+
+@dataclass
+class Crowd:
+    """Callers who are signed in once, and the journeys that they make."""
+
+    place: Place
+    seconds: float
+    """How long anybody waits for anything before giving up."""
+    answers: list[Answer] = field(default_factory=list)
+    outcomes: list[Outcome] = field(default_factory=list)
+    wishes: dict[str, str] = field(default_factory=dict)
+    _doors: dict[str, Door] = field(default_factory=dict)
+    _signed_in: float = 0.0
+    _turn: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    async def sign_in(self) -> None:
+        """Everybody, anew when the tokens are old. Tries until it works or patience ends."""
+        async with self._turn:
+            if self._doors and time.monotonic() - self._signed_in < TOKEN_SECONDS:
+                return
+            for who, login in steps.LOGINS.items():
+                if who not in self._doors:
+                    self._doors[who] = Door(self.place.gateway, who)
+                    self._doors[who].client.event_hooks["response"].append(self._keep)
+                await self._enter(self._doors[who], login)
+            self._signed_in = time.monotonic()
+
+    async def _enter(self, door: Door, login: str) -> None:
+        account, end = self.place.accounts[login], time.monotonic() + self.seconds
+        while True:
+            try:
+                await door.sign_in(account["login"], account["password"])
+            except (Failed, httpx.TransportError):
+                if time.monotonic() > end:
+                    raise
+                door.client.cookies.clear()
+                await asyncio.sleep(1)
+            else:
+                return
+
+    async def _keep(self, answer: httpx.Response) -> None:
+        if answer.request.url.path.startswith("/v1/"):
+            await answer.aread()
+            self.answers.append(Answer.of(answer.request, answer))
+
+    async def walk(self, wish: str) -> Outcome:
+        """One whole journey."""
+        patience.set(self.seconds)
+        await self.sign_in()
+        stage = _Stage(self.place)
+        stage.doors.update(self._doors)
+        sequence, wanted = KINDS[wish]
+        calm = [_CALM.get(step, step) for step in sequence]
+        try:
+            report = await play(stage, calm, wanted, _unwatched)
+        finally:
+            await stage.sim.aclose()
+        outcome = Outcome(wish, report)
+        self.outcomes.append(outcome)
+        if report.case_id is not None:
+            self.wishes[report.case_id] = wish
+        return outcome
+
+    async def many(self, count: int, *, over: float = 0.0) -> Sequence[Outcome]:
+        """`count` journeys at once, half of them refused, their starts spread `over` seconds."""
+
+        async def one(number: int) -> Outcome:
+            await asyncio.sleep(over * number / count)
+            return await self.walk("refused" if number % 2 else "approved")
+
+        return await asyncio.gather(*(one(number) for number in range(count)))
+
+    async def keep_coming(self, at_once: int, enough: asyncio.Event) -> None:
+        """`at_once` journeys at any time until `enough`; those on their way come to their end."""
+
+        async def line(number: int) -> None:
+            while not enough.is_set():
+                number += 1
+                await self.walk("refused" if number % 2 else "approved")
+
+        await asyncio.gather(*(line(number) for number in range(at_once)))
+
+    async def close(self) -> None:
+        for door in self._doors.values():
+            await door.close()
+
+
+def _unwatched(name: str, title: str, told: Told | None) -> None:
+    return None

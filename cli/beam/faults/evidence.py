@@ -1,0 +1,173 @@
+"""What is left after a run: every database, the outside world's books, what departments heard,
+what was answered to whom. The checks read this and nothing else."""
+
+import asyncio
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import httpx
+
+Row = Mapping[str, Any]
+KIT_TABLES = {
+    "outbox": "select seq, id, subject, body, sent_at from outbox order by seq",
+    "inbox": "select consumer, event_id from inbox",
+    "dead_letter": "select consumer, event_id, error_class, died_at, replayed_at from dead_letter",
+    "idempotency_key": "select key, status from idempotency_key",
+}
+OWN_TABLES = {
+    "case": {
+        "case": "select id, state, version, delivery, outcome, payment_id, licence_id, "
+        'timeline_head from "case"',
+        "task": "select id, case_id, state, version from task",
+        "correction": "select id, case_id from correction",
+        "timeline_entry": "select * from timeline_entry order by id",
+    },
+    "payment": {
+        name: f"select * from {name}"
+        for name in (
+            "payment_order",
+            "attempt",
+            "charge",
+            "refund",
+            "ledger_txn",
+            "ledger_entry",
+        )
+    },
+    "licence": {
+        "licence": "select id, state, version, case_id from licence",
+        "licence_order": "select id, state, case_id, trouble from licence_order",
+        "presentation": "select id, state, version from presentation",
+    },
+    "logistics": {
+        "address": "select id from address",
+        "shipment": "select id, state, version, case_id, licence_id, waybill_no from shipment",
+    },
+    "helpdesk": {"rating": "select id, state, version, case_id from rating"},
+    "exchange": {"feed_entry": "select seq, event_id, type, subject, dept, body from feed_entry"},
+}
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One answer that a caller of ours received."""
+
+    method: str
+    path: str
+    key: str | None
+    """Idempotency-Key of the request."""
+    status: int
+    body: Mapping[str, Any]
+    digest: str
+
+    @classmethod
+    def of(cls, request: httpx.Request, answer: httpx.Response) -> "Answer":
+        kind = answer.headers.get("content-type", "")
+        body = answer.json() if kind.startswith("application/json") else {}
+        return cls(
+            method=request.method,
+            path=request.url.path,
+            key=request.headers.get("idempotency-key"),
+            status=answer.status_code,
+            body=body if isinstance(body, dict) else {},
+            digest=hashlib.sha256(answer.content).hexdigest(),
+        )
+
+
+@dataclass(frozen=True)
+class Told:
+    """An event as some outbox holds it."""
+
+    service: str
+    id: str
+    type: str
+    subject: str
+    version: int
+    dept: str
+    sent: bool
+    data: Mapping[str, Any]
+
+    @classmethod
+    def of(cls, service: str, row: Row) -> "Told":
+        body = json.loads(row["body"])
+        return cls(
+            service=service,
+            id=str(row["id"]),
+            type=body["type"].removeprefix("cn.beam."),
+            subject=body["subject"],
+            version=body["aggregateversion"],
+            dept=body["dept"],
+            sent=row["sent_at"] is not None,
+            data=body["data"],
+        )
+
+
+@dataclass
+class Evidence:
+    """Everything that the checks may ask."""
+
+    databases: dict[str, dict[str, list[Row]]]
+    wechat: dict[str, list[Row]]
+    sf: dict[str, list[Row]]
+    heard: dict[str, list[Row]]
+    """Department → events that its own system pulled, as often as they came."""
+    answers: Sequence[Answer] = ()
+    wishes: dict[str, str] = field(default_factory=dict)
+    """Case → `approved` or `refused`: how its journey was to end."""
+
+    def rows(self, service: str, table: str) -> list[Row]:
+        return self.databases.get(service, {}).get(table, [])
+
+    @cached_property
+    def told(self) -> list[Told]:
+        """The events of all outboxes."""
+        return [
+            Told.of(service, row)
+            for service, tables in self.databases.items()
+            for row in tables.get("outbox", [])
+        ]
+
+    def events(self, type_: str) -> list[Told]:
+        return [event for event in self.told if event.type == type_]
+
+
+async def collect(
+    run_file: Path,
+    *,
+    heard: Mapping[str, Sequence[Row]],
+    answers: Sequence[Answer],
+    wishes: Mapping[str, str],
+) -> Evidence:
+    """Read everything. Raises OSError, asyncpg's or httpx's errors while something is away."""
+    run = json.loads(run_file.read_text())
+    read = (_database(service, url) for service, url in run["postgres"].items())
+    databases = dict(zip(run["postgres"], await asyncio.gather(*read), strict=True))
+    async with httpx.AsyncClient(base_url=run["sandbox"], timeout=20, trust_env=False) as client:
+        books = [(await client.get(f"/_sim/{name}/book")).json() for name in ("wechat", "sf")]
+    return Evidence(
+        databases=databases,
+        wechat=books[0],
+        sf=books[1],
+        heard={dept: list(events) for dept, events in heard.items()},
+        answers=list(answers),
+        wishes=dict(wishes),
+    )
+
+
+async def _database(service: str, url: str) -> dict[str, list[Row]]:
+    connection = await asyncpg.connect(url, timeout=5, command_timeout=30)
+    try:
+        # One snapshot: a row and the event that tells of it are seen together or not at all.
+        async with connection.transaction(isolation="repeatable_read", readonly=True):
+            queries = KIT_TABLES | OWN_TABLES.get(service, {})
+            return {
+                table: [dict(row) for row in await connection.fetch(query)]
+                for table, query in queries.items()
+            }
+    finally:
+        await connection.close()

@@ -1,0 +1,44 @@
+"""What a platform goes through, one phase after the other; each ends in quiet and the checks."""
+
+import asyncio
+
+from .crowd import Crowd
+from .points import on_the_way, sweep
+from .trial import Trial
+
+AT_ONCE = 6
+"""Journeys that keep the platform busy while points are swept."""
+
+
+async def under_fire(trial: Trial, *, journeys: int, seconds: float) -> None:
+    """`journeys` at once while anything is killed or frozen for `seconds`; then quiet."""
+    await asyncio.gather(trial.crowd.many(journeys, over=seconds / 2), trial.killer.rage(seconds))
+    await trial.settle()
+
+
+async def named_points(trial: Trial, *, seconds: float) -> None:
+    """Every service dies once at each of its points that journeys pass; none may be left out."""
+    await trial.crowd.many(2)
+    wanted = on_the_way(await trial.evidence())
+    enough = asyncio.Event()
+    busy = asyncio.create_task(trial.crowd.keep_coming(AT_ONCE, enough))
+    try:
+        fired, missed = await sweep(trial.killer, wanted, seconds=seconds)
+    finally:
+        enough.set()
+    await busy
+    trial.notes["points"] = {"fired": fired, "missed": missed}
+    await trial.settle()
+
+
+async def store_lost(trial: Trial, *, journeys: int = 4) -> None:
+    """NATS loses its store while events lie in it that nobody has handled yet."""
+    crowd: Crowd = trial.crowd
+    walking = asyncio.create_task(crowd.many(journeys))
+    await asyncio.sleep(2)
+    with trial.killer.frozen("exchange", "helpdesk"):
+        await asyncio.sleep(4)
+        await trial.killer.lose_store()
+        await asyncio.sleep(1)
+    await walking
+    await trial.settle()
