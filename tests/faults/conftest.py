@@ -27,7 +27,8 @@ async def victim(data: Path) -> AsyncIterator[Trial]:
 
 @pytest.fixture(scope="session")
 async def calm(victim: Trial) -> Evidence:
-    """One approved and one refused journey, with nothing wrong."""
+    """One approved and one refused journey, with nothing wrong. For async tests only: for others
+    a second victim would be made."""
     await victim.crowd.many(2)
     assert await victim.settle() == []
     return await victim.evidence()

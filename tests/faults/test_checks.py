@@ -199,14 +199,14 @@ def of(e: Evidence) -> Evidence:
     return Evidence(**{f.name: copy.deepcopy(getattr(e, f.name)) for f in dataclasses.fields(e)})
 
 
-def test_calm_is_calm(calm: Evidence) -> None:
+async def test_calm_is_calm(calm: Evidence) -> None:
     assert examine(calm) == []
     assert len(calm.told) > 30
     assert calm.answers
 
 
 @pytest.mark.parametrize(("check", "name", "tamper"), TAMPERS, ids=[t[1] for t in TAMPERS])
-def test_found(calm: Evidence, check: str, name: str, tamper: Tamper) -> None:
+async def test_found(calm: Evidence, check: str, name: str, tamper: Tamper) -> None:
     changed = of(calm)
     tamper(changed)
     assert check in {violation.check for violation in examine(changed)}
