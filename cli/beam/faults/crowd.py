@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 
 from ..journey import steps
-from ..journey.door import Door, Failed, patience
+from ..journey.door import Away, Door, Failed, patience
 from ..journey.play import APPROVAL, REFUSAL, REFUSED, Report, Told, play
 from ..journey.stage import Place, Stage
 from ..journey.steps import APPROVED, Journey, Step
@@ -120,7 +120,7 @@ class Crowd:
         while True:
             try:
                 await door.sign_in(account["login"], account["password"])
-            except (Failed, httpx.TransportError):
+            except (Failed, Away, httpx.TransportError):
                 if time.monotonic() > end:
                     raise
                 door.client.cookies.clear()
@@ -175,5 +175,5 @@ class Crowd:
             await door.close()
 
 
-def _unwatched(name: str, title: str, told: Told | None) -> None:
+def _unwatched(journey: Journey, name: str, title: str, told: Told | None) -> None:
     return None
