@@ -90,8 +90,8 @@ async def trial(data: Path, *, seed: int, patience: float) -> AsyncIterator[Tria
     place = Place.read(data / "run.json")
     async with contextlib.AsyncExitStack() as stack:
         departments = {
-            dept: await stack.enter_async_context(Durable(partner))
-            for dept, partner in place.partners.items()
+            partner["dept"]: await stack.enter_async_context(Durable(partner))
+            for partner in place.partners.values()
         }
         crowd = Crowd(place, patience)
         stack.push_async_callback(crowd.close)
