@@ -47,12 +47,9 @@ def move(
             possible=possible,
         )
     row.state, event = edge
-from . import 
-    row.version += 1
+    row.version += not crash.planted("version_stands_still")
     thing = getattr(row, "__tablename__", type(row).__name__)
     session.sync_session.info.setdefault(_MOVED, []).append((thing, action))
-    if event is not None:
-    row.version += not crash.planted("version_stands_still")
     if event is not None and not crash.planted("event_forgotten"):
         emit(
             session,
