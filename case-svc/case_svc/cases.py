@@ -17,7 +17,7 @@ from kit.errors import Conflict, Invalid, Problem, Unavailable
 from kit.ids import new_id
 from kit.secrets import Vault
 
-from . import forms, materials
+from . import forms, materials, prefill
 from .models import Case, CaseNumber, Task
 from .rights import visible
 from .timeline import By, note, step
@@ -40,7 +40,8 @@ async def open_draft(
     region: str,
     channel: str,
 ) -> Case:
-    """A new draft with a frozen copy of the item; what is already held is not asked for.
+    """A new draft with a frozen copy of the item; what is already held is not asked for, and what
+    it says is filled in.
 
     Raises NotFound (no such item), Conflict (suspended), Unavailable (catalogue down), WrongKind.
     """
@@ -75,7 +76,10 @@ async def open_draft(
     await session.flush()
     slots = materials.open_slots(session, case, item)
     try:
-        materials.exempt(slots, await materials.held_licences(calls, caller))
+        held = await materials.held_licences(calls, caller)
+        materials.exempt(slots, held)
+        known = await prefill.values(calls, caller, item, held)
+        case.form = forms.sealed(vault, case.id, known)
     except Unavailable:
         # Asked again on submission: a licence store that is away must not stop a draft.
         log.warning("licences could not be asked for; the draft opens without exemptions")

@@ -31,7 +31,7 @@ def _limit(field: Mapping[str, Any], name: str, otherwise: float) -> float:
     return otherwise if value is None else value
 
 
-def _trouble(field: Mapping[str, Any], value: Any) -> tuple[str, str, str] | None:
+def unfit(field: Mapping[str, Any], value: Any) -> tuple[str, str, str] | None:
     """(code, Chinese, English) of what to mend in one value, or None."""
     label, kind = field["label"], field["type"]
     if kind in ("number", "integer"):
@@ -82,7 +82,7 @@ def check(item: Mapping[str, Any], values: Mapping[str, Any], *, complete: bool)
     for name, value in values.items():
         if name not in fields:
             add(name[:60], "extra_forbidden", "此事项没有这个字段,请删除。", "No such field here.")
-        elif value not in (None, "") and (trouble := _trouble(fields[name], value)):
+        elif value not in (None, "") and (trouble := unfit(fields[name], value)):
             add(name, *trouble)
     if complete:
         for name, field in fields.items():

@@ -26,7 +26,14 @@ ITEM: dict[str, Any] = {
         {"id": "HEALTH", "name": "健康证明", "necessity": "optional", "licence_type": "LT-HEALTH"},
     ],
     "form_fields": [
-        {"name": "shop_name", "label": "店名", "type": "text", "required": True},
+        {
+            "name": "shop_name",
+            "label": "店名",
+            "type": "text",
+            "required": True,
+            "prefill": "licence.LT-BIZ.name",
+        },
+        {"name": "street", "label": "地址", "type": "text", "prefill": "licence.LT-DL.address"},
         {"name": "area", "label": "面积", "type": "number", "required": True},
         {
             "name": "scope",
@@ -56,6 +63,10 @@ def neighbours() -> FastAPI:
     async def licences() -> dict[str, Any]:
         held = {"id": "lic_1", "licence_type": "LT-BIZ", "state": "active"}
         return {"items": [held], "next": None}
+
+    @app.get("/v1/licences/lic_1")
+    async def licence() -> dict[str, Any]:
+        return {"id": "lic_1", "fields": {"name": "执照上的店名"}}
 
     return app
 

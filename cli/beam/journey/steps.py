@@ -76,7 +76,9 @@ async def open_draft(journey: Journey) -> str:
     exempt = [slot["name"] for slot in case["materials"] if slot["state"] == "exempt"]
     expect("营业执照" in exempt, f"the business licence must not be asked for again: {exempt}")
     journey.facts["exempt"] = exempt
-    return f"免交 {len(exempt)} 项:{'、'.join(exempt)}"
+    filled = [label for label in ("business_name", "premises_address") if case["form"].get(label)]
+    expect(len(filled) == 2, f"name and address stand in the business licence: {case['form']}")
+    return f"免交 {len(exempt)} 项:{'、'.join(exempt)};自动填写 {len(case['form'])} 项"
 
 
 def _value(form_field: dict[str, Any]) -> Any:

@@ -1,0 +1,39 @@
+"""What a form need not ask: values that the applicant's licences already say."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from kit.auth import Caller
+from kit.calls import Calls
+
+from .forms import Values, unfit
+
+
+def _sources(item: Mapping[str, Any]) -> dict[str, dict[str, str]]:
+    """Licence type → form field → field of the licence, from hints like `licence.LT-BIZ.name`."""
+    found: dict[str, dict[str, str]] = {}
+    for field in item["form_fields"]:
+        source, _, rest = (field.get("prefill") or "").partition(".")
+        licence_type, _, name = rest.partition(".")
+        if source == "licence" and name:
+            found.setdefault(licence_type, {})[field["name"]] = name
+    return found
+
+
+async def values(
+    calls: Calls, caller: Caller, item: Mapping[str, Any], licences: Sequence[Mapping[str, Any]]
+) -> Values:
+    """Values for the form of a new draft, read from the caller's own licences in force; one call
+    per licence that is needed. Raises Unavailable."""
+    by_type = {licence["licence_type"]: licence["id"] for licence in licences}
+    fields = {field["name"]: field for field in item["form_fields"]}
+    found: Values = {}
+    for licence_type, wanted in _sources(item).items():
+        if licence_type not in by_type:
+            continue
+        licence = await calls.get("licence", f"/v1/licences/{by_type[licence_type]}", as_=caller)
+        for name, source in wanted.items():
+            value = licence["fields"].get(source)
+            if value not in (None, "") and unfit(fields[name], value) is None:
+                found[name] = value
+    return found
