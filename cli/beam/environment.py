@@ -86,7 +86,13 @@ class Environment:
         place = self._place
         match service:
             case "identity":
-                return {"BEAM_SERVICE_SECRETS_FILE": str(self._secrets.clients_file())}
+                return {
+                    "BEAM_SERVICE_SECRETS_FILE": str(self._secrets.clients_file()),
+                    "BEAM_SMS_KEYS": str(place.keys / "sms"),
+                    "BEAM_SMS_BASE_URL": place.url(SANDBOX),
+                    "BEAM_CITIZENS_KEYS": str(place.keys / "citizens"),
+                    "BEAM_CITIZENS_BASE_URL": place.url(SANDBOX),
+                }
             case "payment":
                 return {
                     "BEAM_WECHAT_KEYS": str(place.keys / "wechat"),

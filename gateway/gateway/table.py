@@ -39,6 +39,7 @@ ROUTES = (
     Route("/oauth2", "identity", public=True, body_limit=64 * KIB),
     Route("/.well-known", "identity", public=True, body_limit=0),
     Route("/v1/accounts", "identity", public=True),
+    Route("/v1/phone-codes", "identity", public=True),
     Route("/v1/me", "identity", exact=True),
     Route("/v1/me/profile", "identity"),
     Route("/v1/me/access-log", "identity"),

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -67,12 +67,21 @@ async def register(
     return True
 
 
+async def free_phone(session: AsyncSession, vault: Vault, phone: str) -> None:
+    """Take a number that its owner has just proven away from an account that only claimed it."""
+    await session.execute(
+        update(Account)
+        .where(Account.phone_index == vault.index(f"phone|{phone}"), Account.level == "L0")
+        .values(phone=None, phone_index=None, version=Account.version + 1)
+    )
+
+
 async def change_state(session: AsyncSession, account_id: str, action: str) -> Account:
     """Suspend an account or restore it. A suspended one cannot sign in nor refresh a token."""
     account = await session.get(Account, account_id, with_for_update=True)
     if account is None:
         raise _unknown()
-    states.move(session, account, ACCOUNT_TRANSITIONS, action)
+    states.move(session, account, ACCOUNT_TRANSITIONS, action, account_id=account.id)
     return account
 
 
@@ -133,6 +142,18 @@ async def reads(
     if before is not None:
         query = query.where(AccessLog.id < before)
     return list(await session.scalars(query.order_by(AccessLog.id.desc()).limit(limit + 1)))
+
+
+def name_and_number(vault: Vault, account: Account) -> tuple[str, str | None]:
+    """Unmasked, for a check on the person's own behalf."""
+    plain = _opened(vault, account)
+    return plain["name"], plain["id_number"]
+
+
+def phone_of(vault: Vault, account: Account) -> str | None:
+    """The telephone number of an account, to send its owner a code."""
+    phone: str | None = _opened(vault, account)["phone"]
+    return phone
 
 
 def _opened(vault: Vault, account: Account) -> dict[str, Any]:

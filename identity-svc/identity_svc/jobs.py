@@ -11,6 +11,7 @@ from kit.jobs import Jobs
 from . import attempts, keys
 from .models import (
     AuthorizationCode,
+    PhoneCode,
     PushedRequest,
     RefreshFamily,
     RefreshToken,
@@ -44,7 +45,7 @@ async def forget(runtime: Runtime) -> None:
         await session.execute(
             delete(AuthorizationCode).where(AuthorizationCode.expires_at < at - KEPT_AS_EVIDENCE)
         )
-        for brief in (RevokedToken, SeenOnce):
+        for brief in (RevokedToken, SeenOnce, PhoneCode):
             await session.execute(delete(brief).where(brief.expires_at < at))
         await session.execute(
             delete(PushedRequest).where(PushedRequest.expires_at < at - KEPT_AS_EVIDENCE)

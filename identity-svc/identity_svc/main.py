@@ -11,8 +11,9 @@ from kit.auth import Keyring
 
 from . import clients, jobs, keys
 from .logins import Doorman
+from .outside import Outside
 from .passwords import Passwords
-from .routes import accounts, login, oauth
+from .routes import accounts, login, oauth, step_up
 from .settings import Settings
 
 
@@ -35,7 +36,9 @@ async def setup(runtime: Runtime) -> AsyncIterator[None]:
     passwords = Passwords()
     runtime.parts["keys"] = signing
     runtime.parts["door"] = Doorman(runtime.sessions, runtime.vault, passwords, settings)
+    outside = runtime.parts["outside"] = Outside(settings)
     yield
+    await outside.close()
     passwords.close()
 
 
@@ -43,7 +46,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     return create(
         settings or Settings(),
         title="统一身份认证",
-        routers=[oauth.router, login.router, accounts.router],
+        routers=[oauth.router, login.router, step_up.router, accounts.router, accounts.own_router],
         jobs=jobs.jobs,
         setup=setup,
     )

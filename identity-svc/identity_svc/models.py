@@ -7,11 +7,12 @@ from sqlalchemy import CheckConstraint, ForeignKey, Index, LargeBinary, String, 
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
+from contracts.identity import AccountSuspended
 from kit.db import APPEND_ONLY, Document, Moment, Now, Sealed, ServiceBase, new_metadata
 from kit.states import Transitions
 
 ACCOUNT_TRANSITIONS: Transitions = {
-    ("active", "suspend"): ("suspended", None),
+    ("active", "suspend"): ("suspended", AccountSuspended),
     ("suspended", "restore"): ("active", None),
 }
 Texts = Annotated[list[str], mapped_column(ARRAY(String()))]
@@ -49,7 +50,7 @@ class Account(Base):
             "kind",
             "id_index",
             unique=True,
-            postgresql_where=text("level > 'L0'"),
+            postgresql_where=text("level > 'L1'"),
         ),
     )
 
@@ -87,6 +88,21 @@ class LoginSession(Base):
     auth_time: Mapped[Moment]
     expires_at: Mapped[Moment]
     ended_at: Mapped[datetime | None]
+
+
+class PhoneCode(Base):
+    """A one-time code on its way to a telephone: a few minutes, a few tries, one use."""
+
+    __tablename__ = "phone_code"
+    id: Mapped[str] = mapped_column(primary_key=True)
+    purpose: Mapped[str]
+    """register | step_up"""
+    phone_index: Mapped[str]
+    code_hash: Mapped[str]
+    """Keyed, since six digits are soon guessed."""
+    tries: Mapped[int] = mapped_column(default=0)
+    expires_at: Mapped[Moment] = mapped_column(index=True)
+    used_at: Mapped[datetime | None]
 
 
 class Client(Base):

@@ -22,12 +22,13 @@ from authlib.oauth2.rfc6749.requests import BasicOAuth2Payload
 
 from kit.clock import now
 
-from . import client_auth, endpoints, families, grants, proofs, pushed, tokens
+from . import client_auth, endpoints, families, grants, levels, proofs, pushed, tokens
 from .models import Account, Client, LoginSession, PushedRequest, StaffMember
 
 SCOPES = ("openid", "profile", "internal", "events")
 AUTHORIZE = "/oauth2/authorize"
 TOKEN, PAR = "/oauth2/token", "/oauth2/par"
+LOGIN, STEP_UP = "/oauth2/login", "/oauth2/step-up"
 THUMBPRINT = re.compile(r"[A-Za-z0-9_-]{43}")
 LONGEST_VALUE = 4096
 SECONDS = re.compile(r"[0-9]{1,9}")
@@ -44,6 +45,7 @@ TEXTS = {
     "access_denied": "The person or the server refused.",
     "login_required": "Nobody is signed in, and prompt=none forbids asking.",
     "invalid_dpop_proof": "A DPoP proof is missing, was used, is too old, or does not fit.",
+    "unmet_authentication_requirements": "The level that was asked for cannot be reached here.",
     "unsupported_token_type": "This type of token is not known here.",
 }
 
@@ -255,13 +257,15 @@ class Provider(AuthorizationServer):  # type: ignore[misc]
         if request.pushed is not None:
             if answer.headers["Location"].startswith("/oauth2/"):
                 kept = {name: reference[name] for name in ("client_id", "request_uri")}
-                return self._to_login(kept)
+                page = answer.headers["Location"].partition("?")[0]
+                return self._to_page(page, kept)
             request.pushed.used_at = now
         return answer
 
-    def _to_login(self, fields: Mapping[str, str]) -> Answer:
-        page = urlencode({"return_to": f"{AUTHORIZE}?{urlencode(fields)}"})
-        return Answer(303, {}, {"Location": f"/oauth2/login?{page}"})
+    def _to_page(self, page: str, fields: Mapping[str, str]) -> Answer:
+        """To a page of ours that comes back to the authorization request."""
+        back = urlencode({"return_to": f"{AUTHORIZE}?{urlencode(fields)}"})
+        return Answer(303, {}, {"Location": f"{page}?{back}"})
 
     def _decide(
         self, grant: Any, request: Asked, login: LoginSession | None, now: datetime
@@ -280,7 +284,14 @@ class Provider(AuthorizationServer):  # type: ignore[misc]
             login is not None and login.auth_time >= asked_at
         )
         if login is None or not fresh or once_more:
-            return self._to_login({k: v for k, v in fields.items() if k != "prompt"})
+            return self._to_page(LOGIN, {k: v for k, v in fields.items() if k != "prompt"})
+        level = levels.needed(fields.get("acr_values", ""))
+        if login.acr < level:
+            if "none" in prompt or level > levels.ONLINE:
+                name = "unmet_authentication_requirements"
+                told = {"error": name, "error_description": TEXTS[name], "state": state}
+                return self.back_to(grant.redirect_uri, told)
+            return self._to_page(STEP_UP, {k: v for k, v in fields.items() if k != "prompt"})
         request.user = login
         code = grant.generate_authorization_code()
         grant.save_authorization_code(code, request)

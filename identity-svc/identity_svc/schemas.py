@@ -1,7 +1,7 @@
 """Requests and answers of identity-svc."""
 
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, SecretStr
 
@@ -16,12 +16,37 @@ def _new_password(secret: SecretStr) -> SecretStr:
 
 
 class Registration(In):
-    """A person registers. Nothing of it is proven yet: the account starts at level L0."""
+    """A person registers. Without a code from the telephone nothing of it is proven: the
+    account starts at level L0."""
 
     name: Annotated[str, Field(max_length=100), AfterValidator(identifiers.name)]
     id_number: Annotated[str, Field(max_length=40), AfterValidator(identifiers.id_number)]
     phone: Annotated[str, Field(max_length=40), AfterValidator(identifiers.phone)]
     password: Annotated[SecretStr, Field(max_length=128), AfterValidator(_new_password)]
+    phone_code: "PhoneProof | None" = None
+    """With the code that was sent to this number the account starts at level L1."""
+
+
+class PhoneProof(In):
+    """A code that came by short message."""
+
+    id: Annotated[str, Field(max_length=80)]
+    code: Annotated[SecretStr, Field(max_length=6)]
+
+
+class PhoneCodeRequest(In):
+    """A code for registering with this number."""
+
+    phone: Annotated[str, Field(max_length=40), AfterValidator(identifiers.phone)]
+
+
+class PhoneCodeSent(Out):
+    """The same answer whether the number has an account or not. `unknown`: it may have gone out;
+    wait a minute for it before asking again."""
+
+    id: str
+    delivery: Literal["sent", "unknown"]
+    expires_in: int
 
 
 class Received(Out):

@@ -30,6 +30,12 @@ class Settings(ServiceSettings):
     session_hours: int = Field(8, ge=1, le=24)
     key_days: int = Field(30, ge=2)
     """Age at which a signing key is replaced by the next one."""
+    sms_keys: Path | None = None
+    """Folder with Aliyun's `account.json`; without it no codes are sent."""
+    sms_base_url: str = "https://dysmsapi.aliyuncs.com"
+    citizens_keys: Path | None = None
+    """Folder with the `account.json` of the register of citizens; without it nobody gets L2."""
+    citizens_base_url: str = "http://127.0.0.1:8090"
     tries_per_account: int = Field(10, ge=3)
     tries_per_address: int = Field(50, ge=5)
     registrations_per_address: int = Field(20, ge=1)

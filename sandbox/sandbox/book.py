@@ -50,6 +50,11 @@ CREATE TABLE IF NOT EXISTS sf_tracks (
     id INTEGER PRIMARY KEY AUTOINCREMENT, waybill_no TEXT NOT NULL, at INTEGER NOT NULL,
     op_code TEXT NOT NULL, place TEXT NOT NULL, remark TEXT NOT NULL);
 CREATE INDEX IF NOT EXISTS sf_tracks_waybill ON sf_tracks (waybill_no, at);
+
+CREATE TABLE IF NOT EXISTS sms_messages (
+    biz_id TEXT PRIMARY KEY, out_id TEXT NOT NULL, phone TEXT NOT NULL, code TEXT NOT NULL,
+    at REAL NOT NULL);
+CREATE TABLE IF NOT EXISTS citizens (id_number TEXT PRIMARY KEY, name TEXT NOT NULL);
 """
 
 

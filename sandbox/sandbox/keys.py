@@ -2,6 +2,8 @@
 
     <folder>/wechat/    what WeChat Pay gives its merchant: for payment-svc
     <folder>/sf/        what SF gives its customer: for logistics-svc
+    <folder>/sms/       what Aliyun gives a customer of its short messages: for identity-svc
+    <folder>/citizens/  what the register of citizens gives: for identity-svc
     <folder>/platform/  WeChat Pay's own keys: for the sandbox alone
 
 Folders have mode 0700, files 0600. Nothing here is ever shipped.
@@ -35,6 +37,8 @@ def provision(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     _once(folder / "wechat", _wechat_merchant)
     _once(folder / "sf", _sf_account)
+    _once(folder / "sms", _sms_account)
+    _once(folder / "citizens", _citizens_account)
     _once(folder / "platform", _platform)
 
 
@@ -75,6 +79,24 @@ class SFSide:
     push_token: str
 
 
+@dataclass(frozen=True, slots=True, repr=False)
+class SMSSide:
+    """What Aliyun knows of its customer: key, and the signature and template it approved."""
+
+    access_key_id: str
+    access_key_secret: str
+    sign_name: str
+    template_code: str
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class CitizensSide:
+    """What the register of citizens knows of the one who asks."""
+
+    app_id: str
+    secret: str
+
+
 def read_wechat(folder: Path) -> WeChatSide:
     """Read WeChat Pay's side from a provisioned folder."""
     home = folder / "wechat"
@@ -97,6 +119,16 @@ def read_wechat(folder: Path) -> WeChatSide:
 def read_sf(folder: Path) -> SFSide:
     """Read SF's side from a provisioned folder."""
     return SFSide(**json.loads((folder / "sf" / "account.json").read_text("utf-8")))
+
+
+def read_sms(folder: Path) -> SMSSide:
+    """Read Aliyun's side from a provisioned folder."""
+    return SMSSide(**json.loads((folder / "sms" / "account.json").read_text("utf-8")))
+
+
+def read_citizens(folder: Path) -> CitizensSide:
+    """Read the register's side from a provisioned folder."""
+    return CitizensSide(**json.loads((folder / "citizens" / "account.json").read_text("utf-8")))
 
 
 def rotate_platform(folder: Path, *, retire: bool) -> None:
@@ -150,6 +182,21 @@ def _sf_account() -> dict[str, bytes]:
         monthly_card=f"75{secrets.randbelow(10**8):08d}",
         push_token=secrets.token_urlsafe(24),
     )
+    return {"account.json": json.dumps(asdict(account)).encode()}
+
+
+def _sms_account() -> dict[str, bytes]:
+    account = SMSSide(
+        access_key_id=f"LTAI{secrets.token_hex(10)}",
+        access_key_secret=secrets.token_urlsafe(24),
+        sign_name="一网通办",
+        template_code=f"SMS_{secrets.randbelow(10**9):09d}",
+    )
+    return {"account.json": json.dumps(asdict(account)).encode()}
+
+
+def _citizens_account() -> dict[str, bytes]:
+    account = CitizensSide(app_id=f"app{secrets.token_hex(6)}", secret=secrets.token_urlsafe(32))
     return {"account.json": json.dumps(asdict(account)).encode()}
 
 

@@ -9,11 +9,13 @@ from starlette.responses import JSONResponse, Response
 
 from . import keys
 from .book import Book
+from .citizens import api as citizens_api
 from .posts import Chore, Courier
 from .settings import Settings
 from .sf import api as sf_api
 from .sf import control as sf_control
 from .sf import tracks
+from .sms import api as sms_api
 from .wechat import api as wechat_api
 from .wechat import control as wechat_control
 from .wechat import notices, refunds, scan
@@ -52,7 +54,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 
 
 def _furnish(app: FastAPI, settings: Settings, book: Book) -> Courier:
-    """Put both rooms into the app, on one book and one courier."""
+    """Put all rooms into the app, on one book and one courier."""
     wire, sf_side = Wire(settings.keys, book), keys.read_sf(settings.keys)
     push_url = settings.sf_push_url.rstrip("/")
     if push_url:
@@ -89,6 +91,8 @@ def _furnish(app: FastAPI, settings: Settings, book: Book) -> Courier:
             hang_seconds=hang,
         ),
         sf_control.Control(push_url, book, courier),
+        sms_api.Room(keys.read_sms(settings.keys), book, hang_seconds=hang),
+        citizens_api.Room(keys.read_citizens(settings.keys), book, hang_seconds=hang),
     ):
         app.include_router(room.router)
     return courier

@@ -42,7 +42,7 @@ class Sandbox:
 
     @property
     def keys(self) -> Path:
-        """The folder of keys; `wechat` and `sf` in it are what the services are given."""
+        """The folder of keys; all in it but `platform` is what the services are given."""
         return self.folder / "keys"
 
     async def start(self) -> None:

@@ -68,15 +68,17 @@ class Browser:
         return self.page
 
     async def submit(self, **fields: str) -> httpx.Response:
-        """Send the form of the present page with its hidden fields and these."""
+        """Send the first form of the present page with its hidden fields and these."""
+        action = re.search(
+            r'<form method="post" action="([^"]+)".*?</form>', self.page.text, re.DOTALL
+        )
+        assert action, self.page.text
         hidden = {
             name: unescape(value)
             for name, value in re.findall(
-                r'<input type="hidden" name="(\w+)" value="([^"]*)"', self.page.text
+                r'<input type="hidden" name="(\w+)" value="([^"]*)"', action[0]
             )
         }
-        action = re.search(r'<form method="post" action="([^"]+)"', self.page.text)
-        assert action, self.page.text
         self.page = await self._follow(await self.http.post(action[1], data={**hidden, **fields}))
         return self.page
 

@@ -131,7 +131,7 @@ def upgrade() -> None:
         "account",
         ["kind", "id_index"],
         unique=True,
-        postgresql_where=sa.text("level > 'L0'"),
+        postgresql_where=sa.text("level > 'L1'"),
     )
     op.create_table(
         "attempts",
@@ -160,6 +160,18 @@ def upgrade() -> None:
         sa.Column("active", sa.Boolean(), nullable=False),
         sa.PrimaryKeyConstraint("client_id", name=op.f("client_pkey")),
     )
+    op.create_table(
+        "phone_code",
+        sa.Column("id", sa.String(), nullable=False),
+        sa.Column("purpose", sa.String(), nullable=False),
+        sa.Column("phone_index", sa.String(), nullable=False),
+        sa.Column("code_hash", sa.String(), nullable=False),
+        sa.Column("tries", sa.Integer(), nullable=False),
+        sa.Column("expires_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("used_at", sa.DateTime(timezone=True), nullable=True),
+        sa.PrimaryKeyConstraint("id", name=op.f("phone_code_pkey")),
+    )
+    op.create_index(op.f("phone_code_expires_at_idx"), "phone_code", ["expires_at"], unique=False)
     op.create_table(
         "revoked_token",
         sa.Column("jti", sa.String(), nullable=False),
@@ -369,10 +381,12 @@ def downgrade() -> None:
     op.drop_table("seen_once")
     op.drop_index(op.f("revoked_token_expires_at_idx"), table_name="revoked_token")
     op.drop_table("revoked_token")
+    op.drop_index(op.f("phone_code_expires_at_idx"), table_name="phone_code")
+    op.drop_table("phone_code")
     op.drop_table("client")
     op.drop_table("attempts")
     op.drop_index(
-        "account_id_index_key", table_name="account", postgresql_where=sa.text("level > 'L0'")
+        "account_id_index_key", table_name="account", postgresql_where=sa.text("level > 'L1'")
     )
     op.drop_table("account")
     op.drop_index(

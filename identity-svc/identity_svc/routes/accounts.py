@@ -2,19 +2,32 @@
 
 from typing import Annotated
 
-from fastapi import Query, Response
+from fastapi import APIRouter, Query, Response
 
 from kit import routing
 from kit.auth import Anyone, Applicant, Operator, Public, ServiceCaller
 from kit.clock import now
+from kit.errors import Unavailable
 from kit.pages import Cursor, Limit, Page, clamp
 from kit.routing import IfMatch, Session, check_version, etag
 
-from .. import accounts, attempts, departments
-from ..schemas import AccountState, Holder, Me, Places, Read, Received, Registration
+from .. import accounts, attempts, departments, levels, phone_codes
+from ..schemas import (
+    AccountState,
+    Holder,
+    Me,
+    PhoneCodeRequest,
+    PhoneCodeSent,
+    Places,
+    Read,
+    Received,
+    Registration,
+)
 from .web import At
 
 router = routing.router(tags=["accounts"])
+own_router = APIRouter(tags=["accounts"])
+"""Where the outside is asked between two transactions."""
 Purpose = Annotated[
     str,
     Query(
@@ -36,7 +49,21 @@ async def register_person(at: At, session: Session, body: Registration, _: Publi
             now=now(),
             minutes=settings.tries_minutes,
         )
-    await accounts.register(
+    proof = body.phone_code
+    if proof is not None:
+        async with at.runtime.sessions.begin() as using:
+            right = await phone_codes.use(
+                using,
+                at.runtime.vault,
+                code_id=proof.id,
+                code=proof.code.get_secret_value(),
+                phone=body.phone,
+                purpose="register",
+            )
+        if not right:
+            raise phone_codes.wrong_code()
+        await accounts.free_phone(session, at.runtime.vault, body.phone)
+    made = await accounts.register(
         session,
         at.runtime.vault,
         name=body.name,
@@ -44,7 +71,31 @@ async def register_person(at: At, session: Session, body: Registration, _: Publi
         phone=body.phone,
         password_hash=await at.door.passwords.hash(body.password.get_secret_value()),
     )
+    if made and proof is not None:
+        await levels.registered_with_phone(session, at.runtime.vault, body.phone)
     return Received()
+
+
+@own_router.post("/v1/phone-codes", status_code=201)
+async def send_phone_code(at: At, body: PhoneCodeRequest, _: Public) -> PhoneCodeSent:
+    """Send a code for registering; one a minute and five an hour for a number."""
+    code_id, sent = await phone_codes.send(
+        at.runtime.sessions,
+        at.runtime.vault,
+        at.outside.messages,
+        phone=body.phone,
+        purpose="register",
+        address=at.address(),
+    )
+    if sent == "refused":
+        raise Unavailable(
+            "短信没有发出。请检查号码,一分钟后再试。",
+            "No message went out. Check the number and try again in a minute.",
+            retry_after=60,
+        )
+    return PhoneCodeSent(
+        id=code_id, delivery=sent, expires_in=int(phone_codes.LIFE.total_seconds())
+    )
 
 
 @router.get("/v1/me")

@@ -3,7 +3,6 @@
 from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
-from authlib.oauth2.rfc6749 import OAuth2Error
 from fastapi import APIRouter, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
 
@@ -13,9 +12,8 @@ from kit.jose import BadToken
 
 from .. import logins
 from ..models import Client
-from ..provider import AUTHORIZE, Answer, Asked, Provider
-from .oauth import provide
 from .pages import error_page, in_english, page
+from .waiting import waiting
 from .web import At, Web
 
 router = APIRouter(tags=["login"], include_in_schema=False)
@@ -34,11 +32,11 @@ async def _form(
     """The login page; on an error with what was typed, the password excepted."""
     name, targets = "", "'self'"
     if return_to:
-        client = await _client(at, return_to)
+        client = await waiting(at, return_to)
         if client is None:
             return error_page(at, "invalid_request")
-        name = client["name_en"] if english else client["name"]
-        targets = f"'self' {client['origin']}"
+        name = client.name_en if english else client.name
+        targets = f"'self' {client.origin}"
     key = at.form_key()
     other = urlencode({"return_to": return_to, "lang": "zh" if english else "en"})
     response = page(
@@ -55,30 +53,6 @@ async def _form(
     )
     at.set_cookie(response, "beam_form", key)
     return response
-
-
-async def _client(at: Web, return_to: str) -> dict[str, str] | None:
-    """Name and origin of the client whose authorization request waits, when it is a good one."""
-    path, _, query = return_to.partition("?")
-    if path != AUTHORIZE:
-        return None
-    request = Asked("GET", parse_qsl(query), {})
-    found: dict[str, str] = {}
-
-    def look(provider: Provider) -> Answer:
-        grant = provider.checked(request)
-        client: Client = grant.client
-        place = urlsplit(grant.redirect_uri)
-        found.update(
-            name=client.name, name_en=client.name_en, origin=f"{place.scheme}://{place.netloc}"
-        )
-        return Answer(200, {}, {})
-
-    try:
-        await provide(at, look)
-    except OAuth2Error:
-        return None
-    return found
 
 
 @router.get("/oauth2/login")
@@ -118,7 +92,7 @@ async def sign_in(at: At, _: Public) -> Response:
         missing.append(("password", t("请填写密码。", "Enter your password.")))
     if missing:
         return await again(missing)
-    if return_to and await _client(at, return_to) is None:
+    if return_to and await waiting(at, return_to) is None:
         return error_page(at, "invalid_request")
     try:
         cookie = await logins.sign_in(at.door, login=login, password=password, address=at.address())

@@ -13,6 +13,7 @@ from kit.peers import Peers
 
 from ..keys import SigningKeys
 from ..logins import Doorman
+from ..outside import Outside
 from ..provider import Answer
 from ..settings import Settings
 
@@ -35,6 +36,7 @@ class Web:
         self.runtime, self.settings = runtime, settings
         self.keys: SigningKeys = runtime.parts["keys"]
         self.door: Doorman = runtime.parts["door"]
+        self.outside: Outside = runtime.parts["outside"]
         self.secure = settings.issuer.startswith("https://")
         self._prefix = "__Host-" if self.secure else ""
 
