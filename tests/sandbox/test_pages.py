@@ -132,4 +132,5 @@ def test_keys_made_by_many_at_once_are_the_same(tmp_path: Path) -> None:
         list(pool.map(provision, [tmp_path / "keys"] * 4))
     merchant = Merchant.load(tmp_path / "keys" / "wechat")
     assert merchant.private_key.key_size == 2048
-    assert sorted(p.name for p in (tmp_path / "keys").iterdir()) == ["platform", "sf", "wechat"]
+    made = sorted(p.name for p in (tmp_path / "keys").iterdir())
+    assert made == ["citizens", "platform", "sf", "sms", "wechat"]
