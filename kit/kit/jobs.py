@@ -26,9 +26,9 @@ if TYPE_CHECKING:
     from .app import Runtime
 
 log = logging.getLogger(__name__)
-RUNS = Counter("beam_job_runs_total", "Runs of jobs: done, failed", ["service", "job", "outcome"])
+RUNS = Counter("beam_job_runs_total", "Runs of jobs: done, failed", ["service", "task", "outcome"])
 SUCCESS = Gauge(
-    "beam_job_last_success_timestamp_seconds", "When a job last did its work", ["service", "job"]
+    "beam_job_last_success_timestamp_seconds", "When a job last did its work", ["service", "task"]
 )
 Job = Callable[["Runtime"], Awaitable[None]]
 

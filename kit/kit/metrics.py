@@ -65,5 +65,4 @@ class _Only(Collector):
                 if sample.labels.get("service", self._service) == self._service
                 and not sample.name.endswith("_created")
             ]
-            if mine.samples or not metric.name.startswith("beam_"):
-                yield mine
+            yield mine
