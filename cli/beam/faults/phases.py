@@ -2,8 +2,9 @@
 
 import asyncio
 
+from .checks import Violation
 from .crowd import Crowd
-from .points import on_the_way, sweep
+from .points import discover, on_the_way, sweep
 from .trial import Trial
 
 AT_ONCE = 6
@@ -18,8 +19,9 @@ async def under_fire(trial: Trial, *, journeys: int, seconds: float) -> None:
 
 async def named_points(trial: Trial, *, seconds: float) -> None:
     """Every service dies once at each of its points that journeys pass; none may be left out."""
+    before = await trial.evidence()
     await trial.crowd.many(2)
-    wanted = on_the_way(await trial.evidence())
+    wanted = on_the_way(before, await trial.evidence())
     enough = asyncio.Event()
     busy = asyncio.create_task(trial.crowd.keep_coming(AT_ONCE, enough))
     try:
@@ -27,7 +29,16 @@ async def named_points(trial: Trial, *, seconds: float) -> None:
     finally:
         enough.set()
     await busy
-    trial.notes["points"] = {"fired": fired, "missed": missed}
+    off = [
+        f"{service}.{point}"
+        for service, points in discover().items()
+        for point in points
+        if point not in wanted.get(service, ())
+    ]
+    trial.notes["points"] = {"fired": fired, "missed": missed, "off_the_way": off}
+    trial.violations += [
+        Violation("points", f"nobody ever came to {point}", True) for point in missed
+    ]
     await trial.settle()
 
 

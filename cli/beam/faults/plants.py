@@ -20,7 +20,7 @@ from ..demo import started
 from .checks import Violation
 from .trial import Trial, trial
 
-PATIENCE = 20.0
+PATIENCE = 40.0
 """Seconds that a caller waits: a journey that a bug has stopped need not be waited for."""
 QUIET_SECONDS = 45.0
 Scene = Callable[[Trial], Any]

@@ -42,12 +42,14 @@ def discover() -> dict[str, dict[str, str]]:
     }
 
 
-def on_the_way(evidence: Evidence) -> dict[str, list[str]]:
-    """Service → the points that journeys like those of the evidence pass."""
+def on_the_way(before: Evidence, evidence: Evidence) -> dict[str, list[str]]:
+    """Service → the points that journeys like those since `before` pass."""
+    old = {event.id for event in before.told}
+    telling = {event.service for event in evidence.told if event.id not in old}
     does = {
         program.name: {
             "": True,
-            "tells": any(event.service == program.name for event in evidence.told),
+            "tells": program.name in telling,
             "listens": any(service == program.name for service, _, _ in listeners()),
             "is asked": bool(evidence.rows(program.name, "idempotency_key")),
         }

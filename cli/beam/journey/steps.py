@@ -100,8 +100,10 @@ def _value(form_field: dict[str, Any]) -> Any:
 async def fill_in(journey: Journey) -> str:
     """填写表单(自动保存)、地址、上传材料"""
     door = await journey.door(CITIZEN)
+    # The address book has room for 20: who was here before takes the address that is there.
+    book = await door.get("/v1/addresses")
     address = {"name": "张三", "mobile": "13800000001", "street": "合欢路100号1201室"}
-    kept = await door.post("/v1/addresses", address, status=201)
+    kept = book[0] if book else await door.post("/v1/addresses", address, status=201)
     case = await journey.case()
     fields = journey.facts["item"]["form_fields"]
     version = case["version"]
