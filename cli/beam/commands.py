@@ -193,6 +193,31 @@ def contracts() -> None:
 
 
 @app.command()
+def backup(
+    file: Annotated[
+        Path | None, typer.Argument(help="备份文件 / the file; 默认 backups/one-beam-….tar")
+    ] = None,
+    lang: Language = "zh",
+) -> None:
+    """备份全部数据库与密钥,运行中也可以 / save all databases and keys, also while it runs."""
+    from . import backups, keeping
+
+    with _told(lang):
+        made, manifest = keeping.backup(Place.from_environment(), file)
+        print(f"✓ {made}\n  {backups.summary(manifest)}")
+
+
+@app.command()
+def restore(file: Path, lang: Language = "zh") -> None:
+    """从备份恢复;运行中拒绝,原有数据移到一旁 / put a backup in place; refuses while it runs."""
+    from . import backups, keeping
+
+    with _told(lang):
+        manifest = keeping.restore(Place.from_environment(), file)
+        print(f"✓ {backups.summary(manifest)}")
+
+
+@app.command()
 def serve(
     name: Annotated[str, typer.Argument(help="程序名,如 case / name of the program")],
     lang: Language = "zh",

@@ -1,0 +1,204 @@
+"""The real thing: an installation of its own from deploy/, with engine, containers and TLS door."""
+
+import asyncio
+import os
+import shutil
+import ssl
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from beam.journey.door import Door
+from beam.journey.stage import until
+from kit.embedded import free_port
+
+ROOT = Path(__file__).resolve().parents[2]
+DOMAIN = "one-beam.localhost"
+IMAGES = ("python:3.12-slim", "postgres:17-alpine", "nats:2.12-alpine", "caddy:2.11-alpine")
+
+
+def docker(*arguments: str, check: bool = True) -> str:
+    done = subprocess.run(["docker", *arguments], text=True, capture_output=True, check=False)
+    assert done.returncode == 0 or not check, f"docker {arguments[0]}: {done.stderr[-2000:]}"
+    return done.stdout.strip()
+
+
+@dataclass
+class Answers:
+    """What came back to a caller who kept asking."""
+
+    good: int = 0
+    bad: list[str] = field(default_factory=list)
+
+
+@dataclass
+class Stack:
+    """A running installation in a folder of its own."""
+
+    folder: Path
+    project: str
+    port: int
+
+    def host(self, *arguments: str) -> str:
+        """Run deploy/host.py, as make does; its output."""
+        done = subprocess.run(
+            [sys.executable, str(self.folder / "host.py"), *arguments],
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            check=False,
+            env={k: v for k, v in os.environ.items() if not k.startswith("BEAM_")},
+        )
+        assert done.returncode == 0, done.stdout[-4000:]
+        return done.stdout
+
+    def compose(self, *arguments: str, check: bool = True) -> str:
+        return docker(
+            "compose", "--project-directory", str(self.folder), "--profile", "*", "-f",
+            str(self.folder / "compose.yaml"), *arguments, check=check,
+        )  # fmt: skip
+
+    def containers(self, service: str) -> list[str]:
+        return self.compose("ps", "-q", service).split()
+
+    def network(self, name: str) -> str:
+        return f"{self.project}_{name}"
+
+    @property
+    def trust(self) -> ssl.SSLContext:
+        file = self.folder / "root.crt"
+        inside = "/var/lib/beam-proxy/caddy/pki/authorities/local/root.crt"
+        docker("cp", f"{self.containers('proxy')[0]}:{inside}", str(file))
+        return ssl.create_default_context(cafile=str(file))
+
+    def caller(self, who: str) -> Door:
+        """Somebody outside, on this host: by loopback, but asking for the public name."""
+        door = Door(f"https://{DOMAIN}:{self.port}", who)
+        door.client = httpx.AsyncClient(
+            base_url=f"https://{DOMAIN}:{self.port}",
+            transport=_Loopback(httpx.AsyncHTTPTransport(verify=self.trust)),
+            timeout=20,
+        )
+        return door
+
+    @asynccontextmanager
+    async def asked(self, door: Door, request: Any) -> AsyncIterator[Answers]:
+        """Keep asking beside what is done in the block: `request(door, n)` gives an answer."""
+        answers, end = Answers(), asyncio.Event()
+
+        async def ask(start: int) -> None:
+            n = start
+            while not end.is_set():
+                try:
+                    answer = await request(door, n)
+                    if answer.is_success:
+                        answers.good += 1
+                    else:
+                        answers.bad.append(f"{answer.status_code} {answer.text[:200]}")
+                except httpx.HTTPError as exc:
+                    answers.bad.append(f"{type(exc).__name__}: {exc}")
+                n += 4
+                await asyncio.sleep(0.02)
+
+        tasks = [asyncio.create_task(ask(start)) for start in range(4)]
+        try:
+            yield answers
+        finally:
+            end.set()
+            await asyncio.gather(*tasks)
+
+    async def healthy(self, service: str, count: int) -> None:
+        async def all_there() -> bool:
+            states = [
+                docker("inspect", "-f", "{{.State.Health.Status}}", c, check=False)
+                for c in await asyncio.to_thread(self.containers, service)
+            ]
+            return states.count("healthy") == count
+
+        await until(all_there, f"{service} does not get healthy", seconds=120)
+
+
+class _Loopback(httpx.AsyncBaseTransport):
+    """Connects to 127.0.0.1 whatever the name; TLS and Host stay with the name."""
+
+    def __init__(self, inner: httpx.AsyncBaseTransport) -> None:
+        self._inner = inner
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        there = httpx.Request(
+            request.method,
+            request.url.copy_with(host="127.0.0.1"),
+            headers=request.headers,
+            stream=request.stream,
+            extensions={**request.extensions, "sni_hostname": request.url.host},
+        )
+        return await self._inner.handle_async_request(there)
+
+    async def aclose(self) -> None:
+        await self._inner.aclose()
+
+
+def engine_or_reason() -> str | None:
+    """Why the real thing cannot be tried here; None when it can."""
+    if shutil.which("docker") is None:
+        return "there is no docker here"
+    try:
+        done = subprocess.run(["docker", "version"], capture_output=True, check=False, timeout=20)
+    except subprocess.TimeoutExpired:
+        return "no Docker engine answers"
+    if done.returncode != 0:
+        return "no Docker engine answers"
+    if subprocess.run(
+        ["docker", "compose", "version"], capture_output=True, check=False
+    ).returncode:
+        return "the engine has no Compose plugin"
+    for image in IMAGES:
+        if not docker("image", "inspect", "-f", "{{.Id}}", image, check=False):
+            return f"the image {image} is not here: docker pull {image}"
+    return None
+
+
+@pytest.fixture(scope="session")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """make secrets preflight up, in a copy of deploy/; taken down with its data at the end."""
+    reason = engine_or_reason()
+    if reason is not None:
+        pytest.skip(reason)
+    folder = tmp_path_factory.mktemp("installation") / "deploy"
+    shutil.copytree(ROOT / "deploy", folder, ignore=shutil.ignore_patterns("secrets", ".env"))
+    project, port = f"beam-test-{os.getpid()}", free_port()
+    version = f"test-{os.getpid()}"
+    third = 64 + os.getpid() % 64
+    values = {
+        "BEAM_ISSUER": f"https://{DOMAIN}:{port}",
+        "HTTPS_PORT": str(port),
+        "BEAM_VERSION": version,
+        "COMPOSE_PROJECT_NAME": project,
+        "GATEWAY_RATE": "5000",
+        "GATEWAY_BURST": "5000",
+        "EDGE_SUBNET": f"172.28.{third}.0/24",
+        "MESH_SUBNET": f"172.28.{third + 64}.0/24",
+    }
+    lines = (folder / "env.example").read_text().splitlines()
+    kept = [x for x in lines if x.partition("=")[0] not in values]
+    (folder / ".env").write_text("\n".join([*kept, *(f"{k}={v}" for k, v in values.items())]))
+    (folder / ".env").chmod(0o600)
+    docker("build", "-q", "-f", str(folder / "Dockerfile"), "-t", f"one-beam:{version}", str(ROOT))
+    running = Stack(folder, project, port)
+    try:
+        began = time.monotonic()
+        running.host("secrets")
+        running.host("preflight")
+        print(running.host("up"), f"{time.monotonic() - began:.0f} s from secrets to healthy")
+        yield running
+    finally:
+        running.compose("down", "-v", "--remove-orphans", "-t", "10", check=False)
+        docker("image", "rm", f"one-beam:{version}", check=False)

@@ -1,0 +1,177 @@
+"""Backup, change, restore, equal: on a platform that runs."""
+
+import json
+import os
+import subprocess
+import sys
+import tarfile
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from beam import VERSION, backups, demo
+from beam.journey.door import Door
+from beam.journey.stage import Place, until
+
+pytestmark = pytest.mark.slow
+DRAFT = {"item_code": "A05", "region": "310115"}
+
+
+@pytest.fixture(scope="module")
+def folder() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="beam-backup-") as name:
+        yield Path(name)
+
+
+def beam(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "beam", *arguments],
+        env={
+            **os.environ,
+            "BEAM_DATA": str(folder / "data"),
+            "BEAM_PORT_BASE": str(demo.free_port_base()),
+            "BEAM_LANG": "en",
+        },
+        text=True,
+        capture_output=True,
+        check=False,
+    )
+
+
+async def open_cases(running: Place, number: int) -> list[str]:
+    door = Door(running.gateway, "citizen")
+    account = running.accounts["13800000001"]
+    await door.sign_in(account["login"], account["password"])
+    made = [(await door.call("POST", "/v1/cases", body=DRAFT, status=201)).json()["id"]]
+    for _ in range(number - 1):
+        made.append((await door.call("POST", "/v1/cases", body=DRAFT, status=201)).json()["id"])
+    await door.close()
+    return made
+
+
+async def status_of(running: Place, case: str) -> int:
+    door = Door(running.gateway, "citizen")
+    account = running.accounts["13800000001"]
+    await door.sign_in(account["login"], account["password"])
+    answer = await door.call("GET", f"/v1/cases/{case}", status=(200, 404))
+    await door.close()
+    return answer.status_code
+
+
+def rows_of(file: Path) -> dict[str, dict[str, int]]:
+    with tarfile.open(file) as archive:
+        content = archive.extractfile(backups.MANIFEST)
+        assert content is not None
+        manifest: dict[str, Any] = json.load(content)
+    return {d: v["rows"] for d, v in manifest["databases"].items()}
+
+
+async def test_what_was_saved_comes_back_and_what_came_later_is_gone(folder: Path):
+    saved, again = folder / "saved.tar", folder / "again.tar"
+    (folder / "data").mkdir()
+    with demo.started(folder / "data") as running:
+        before = await open_cases(running, 3)
+        done = beam_live(folder, running, "backup", str(saved))
+        assert done.returncode == 0, done.stderr
+        assert saved.stat().st_mode & 0o777 == 0o600
+        after = await open_cases(running, 2)
+
+        refused = beam_live(folder, running, "restore", str(saved))
+        assert refused.returncode == 2
+        assert "is running" in refused.stderr + refused.stdout
+
+    done = beam(folder, "restore", str(saved))
+    assert done.returncode == 0, done.stdout + done.stderr
+    done = beam(folder, "backup", str(again))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert rows_of(again) == rows_of(saved)
+
+    with demo.started(folder / "data") as running:
+        assert [await status_of(running, case) for case in before] == [200, 200, 200]
+        assert [await status_of(running, case) for case in after] == [404, 404]
+
+        async def all_ready() -> bool:
+            async with httpx.AsyncClient(trust_env=False) as client:
+                answer = await client.get(f"{running.gateway}/health/ready")
+            return bool(answer.json()["degraded"] == [])
+
+        await until(all_ready, "not every service is ready after the restore")
+        # The new, empty stream is filled from the outboxes, and work goes on over it.
+        assert (await demo.show(running, fail=None, speed=0, curls=None, console=_quiet())).ok
+
+
+def beam_live(folder: Path, running: Place, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """A command beside the running platform: on its ports."""
+    base = httpx.URL(running.gateway).port
+    return subprocess.run(
+        [sys.executable, "-m", "beam", *arguments],
+        env={
+            **os.environ,
+            "BEAM_DATA": str(folder / "data"),
+            "BEAM_PORT_BASE": str(base),
+            "BEAM_LANG": "en",
+        },
+        text=True,
+        capture_output=True,
+        check=False,
+    )
+
+
+def _quiet() -> Any:
+    from rich.console import Console
+
+    return Console(file=open(os.devnull, "w"))
+
+
+def rewritten(saved: Path, target: Path, change: Any) -> Path:
+    """The backup with something changed in it."""
+    with tempfile.TemporaryDirectory() as name:
+        place = Path(name)
+        with tarfile.open(saved) as archive:
+            archive.extractall(place, filter="data")
+        change(place)
+        with tarfile.open(target, "w") as archive:
+            for part in place.iterdir():
+                archive.add(part, part.name)
+    return target
+
+
+@pytest.mark.parametrize("kind", ["version", "damaged", "missing", "no backup"])
+def test_what_cannot_be_trusted_is_refused_and_nothing_is_touched(folder: Path, kind: str):
+    saved, data = folder / "saved.tar", folder / "data"
+
+    def older(place: Path) -> None:
+        file = place / backups.MANIFEST
+        manifest = json.loads(file.read_text()) | {"version": "9.9.0"}
+        file.write_text(json.dumps(manifest))
+
+    def damage(place: Path) -> None:
+        file = place / "databases" / "beam_case.dump"
+        content = bytearray(file.read_bytes())
+        content[len(content) // 2] ^= 1
+        file.write_bytes(content)
+
+    def lose(place: Path) -> None:
+        (place / "databases" / "beam_payment.dump").unlink()
+
+    odd = folder / f"{kind}.tar"
+    if kind == "no backup":
+        odd.write_bytes(b"not a tar file")
+    else:
+        rewritten(saved, odd, {"version": older, "damaged": damage, "missing": lose}[kind])
+    before = sorted(p.name for p in data.iterdir())
+    done = beam(folder, "restore", str(odd))
+    assert done.returncode == 2
+    said = done.stdout + done.stderr
+    wanted = {
+        "version": f"9.9.0, this is {VERSION}",
+        "damaged": "beam_case.dump",
+        "missing": "beam_payment.dump",
+        "no backup": "no whole backup",
+    }
+    assert wanted[kind] in said.replace("\n", " ")
+    assert sorted(p.name for p in data.iterdir()) == before

@@ -1,0 +1,178 @@
+"""An operator's day with the real containers; skipped, with the reason, where no engine answers."""
+
+import os
+import secrets
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from beam.journey.stage import until
+
+from .conftest import DOMAIN, Stack, docker
+
+pytestmark = pytest.mark.slow
+LOGIN, PASSWORD = "13800000001", "Beam-demo-2026"
+
+
+async def look_up(door: Any, n: int) -> Any:
+    return await door.client.get("/v1/items/A05")
+
+
+async def open_case(door: Any, n: int) -> Any:
+    """A draft; asked again with the same key when the door says that nothing was done."""
+    headers = {
+        "authorization": f"Bearer {door.token}",
+        "idempotency-key": f"roll-{os.getpid()}-{n}",
+    }
+    body = {"item_code": "A05", "region": "310115"}
+    return await door.client.post("/v1/cases", json=body, headers=headers)
+
+
+def test_from_secrets_to_the_whole_journey(stack: Stack):
+    logs = stack.compose("logs", "--no-log-prefix", "init")
+    assert logs.splitlines()[-1] == "=== 初始化完成 ==="
+    told = stack.compose("run", "--rm", "--no-deps", "smoke")
+    assert "全部通过" in told
+
+
+def test_secrets_are_written_once(stack: Stack):
+    before = {f: f.read_bytes() for f in (stack.folder / "secrets").rglob("*") if f.is_file()}
+    assert "0 个新文件" in stack.host("secrets")
+    assert {f: f.read_bytes() for f in before} == before
+    assert (stack.folder / "secrets").stat().st_mode & 0o777 == 0o700
+
+
+def test_every_container_is_nobody_and_has_no_rights(stack: Stack):
+    for container in stack.compose("ps", "-q").split():
+        pid = docker("inspect", "-f", "{{.State.Pid}}", container)
+        name = docker("inspect", "-f", "{{.Name}}", container)
+        status = dict(
+            line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines()
+        )
+        assert set(status["Uid"].split()) != {"0"}, name
+        # The proxy's program carries one file capability: to listen below port 1024.
+        allowed = 1 << 10 if "-proxy-" in name else 0
+        assert int(status["CapEff"], 16) & ~allowed == 0, name
+        assert status["NoNewPrivs"].strip() == "1", name
+
+
+def test_published_is_the_tls_door_alone(stack: Stack):
+    published = docker(
+        "ps", "--filter", f"label=com.docker.compose.project={stack.project}",
+        "--format", "{{.Ports}}",
+    )  # fmt: skip
+    shown = {p for line in published.splitlines() for p in line.split(", ") if "->" in p}
+    assert shown == {f"127.0.0.1:{stack.port}->{stack.port}/tcp"}
+
+
+async def test_two_replicas_share_the_work_and_one_may_die(stack: Stack):
+    stack.compose("up", "-d", "--no-recreate", "--wait", "--scale", "catalog=2", "catalog")
+    first, second = stack.containers("catalog")
+    door = stack.caller("app")
+
+    def asked(container: str) -> int:
+        ask = "import urllib.request as u; print(u.urlopen('http://127.0.0.1:8000/metrics')"
+        text = docker("exec", container, "python", "-c", f"{ask}.read().decode())")
+        counts = [
+            line.rpartition(" ")[2]
+            for line in text.splitlines()
+            if line.startswith("beam_http_") and "_count" in line and "/v1/items/{code}" in line
+        ]
+        return int(sum(map(float, counts)))
+
+    async with stack.asked(door, look_up) as answers:
+        await until(lambda: _later(lambda: answers.good > 200), "no answers")
+        await until(
+            lambda: _later(lambda: asked(first) > 20 and asked(second) > 20),
+            "one of two replicas gets nothing to do",
+        )
+        os.kill(int(docker("inspect", "-f", "{{.State.Pid}}", first)), signal.SIGKILL)
+        seen = answers.good
+        await until(lambda: _later(lambda: answers.good > seen + 200), "answers dried up")
+        await stack.healthy("catalog", 2)
+    assert answers.bad == []
+    stack.compose("up", "-d", "--no-recreate", "--wait", "--scale", "catalog=1", "catalog")
+    await door.close()
+
+
+async def _later(question: Any) -> bool:
+    import asyncio
+
+    return bool(await asyncio.to_thread(question))
+
+
+@pytest.mark.parametrize("service", ["case", "gateway"])
+async def test_a_rolling_restart_loses_no_request(stack: Stack, service: str):
+    import asyncio
+
+    door = stack.caller("citizen")
+    await door.sign_in(LOGIN, PASSWORD)
+    old = stack.containers(service)
+    async with stack.asked(door, open_case) as answers:
+        await until(lambda: _later(lambda: answers.good > 20), "no answers")
+        await asyncio.to_thread(stack.host, "roll", service)
+        seen = answers.good
+        await until(lambda: _later(lambda: answers.good > seen + 20), "no answers after it")
+    assert answers.bad == []
+    assert set(old).isdisjoint(stack.containers(service))
+    await door.close()
+
+
+async def test_without_the_broker_work_goes_on_and_nothing_is_lost(stack: Stack):
+    door = stack.caller("citizen")
+    await door.sign_in(LOGIN, PASSWORD)
+    (nats,) = stack.containers("nats")
+    docker("network", "disconnect", stack.network("mesh"), nats)
+    try:
+        answer = await door.call(
+            "POST",
+            "/v1/cases",
+            body={"item_code": "A05", "region": "310115"},
+            headers={"idempotency-key": secrets.token_hex(8)},
+            status=201,
+        )
+        case = answer.json()["id"]
+        assert (await door.get(f"/v1/cases/{case}"))["state"] == "draft"
+    finally:
+        docker("network", "connect", "--alias", "nats", stack.network("mesh"), nats)
+
+    async def ready() -> bool:
+        return (await door.client.get("/health/ready")).json() == {"status": "ok", "degraded": []}
+
+    await until(ready, "the services do not find the broker again", seconds=90)
+    assert "全部通过" in stack.compose("run", "--rm", "--no-deps", "smoke")
+    await door.close()
+
+
+async def test_a_second_up_keeps_the_data_and_what_was_scaled(stack: Stack):
+    door = stack.caller("citizen")
+    await door.sign_in(LOGIN, PASSWORD)
+    body = {"item_code": "A05", "region": "310115"}
+    case = (await door.call("POST", "/v1/cases", body=body, status=201)).json()["id"]
+    stack.compose("up", "-d", "--no-recreate", "--wait", "--scale", "helpdesk=2", "helpdesk")
+    stack.host("up")
+    assert len(stack.containers("helpdesk")) == 2
+    assert (await door.get(f"/v1/cases/{case}"))["id"] == case
+    assert (await door.client.get("/")).headers["strict-transport-security"]
+    assert DOMAIN in str(door.client.base_url)
+    await door.close()
+
+
+def test_a_missing_setting_or_secret_names_itself(stack: Stack):
+    env = stack.folder / ".env"
+    whole = env.read_text()
+    secret = stack.folder / "secrets" / "case.nats"
+    kept = secret.read_bytes()
+    try:
+        env.write_text("\n".join(x for x in whole.splitlines() if not x.startswith("BEAM_DOMAIN=")))
+        secret.unlink()
+        with pytest.raises(AssertionError, match=r"case\.nats"):
+            stack.host("preflight")
+        with pytest.raises(AssertionError, match="BEAM_DOMAIN"):
+            stack.host("up")
+    finally:
+        env.write_text(whole)
+        secret.write_bytes(kept)
+        secret.chmod(0o444)
