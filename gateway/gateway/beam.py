@@ -12,6 +12,8 @@ from kit.peers import Peers
 from kit.telemetry import BufferedLines
 from kit.traces import Tracer
 
+from .audit import Templates
+from .cors import Stamps
 from .counters import Counters
 from .exchange import Exchange
 from .limits import Limiter
@@ -42,6 +44,8 @@ class Beam:
                 service,
                 settings.url_of(service),
                 limit=settings.gateway_upstream_connections,
+                queue=settings.gateway_queue,
+                queue_seconds=settings.gateway_queue_seconds,
                 connect_seconds=settings.gateway_connect_seconds,
                 idle_seconds=settings.gateway_upstream_idle_seconds,
                 life_seconds=settings.gateway_upstream_life_seconds,
@@ -53,6 +57,8 @@ class Beam:
         )
         self.limiter = Limiter(settings.gateway_rate, settings.gateway_burst)
         self.counters = Counters()
+        self.stamps = Stamps(settings)
+        self.templates = Templates.published()
         self.trusted = Peers(settings.gateway_trusted_proxies)
         self.clients: set[BeamProtocol] = set()
         self._tasks: set[asyncio.Task[None]] = set()

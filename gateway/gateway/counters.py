@@ -97,7 +97,15 @@ class BeamCollector(Collector):
         waiting = GaugeMetricFamily(
             "beam_gateway_waiting", "Requests waiting for a connection", labels=("service",)
         )
+        shed = CounterMetricFamily(
+            "beam_gateway_shed", "Requests turned away for a full queue", labels=("service",)
+        )
+        away = GaugeMetricFamily(
+            "beam_gateway_circuit_open", "1 while a service is left alone", labels=("service",)
+        )
         for pool in list(self._beam.pools.values()):
+            shed.add_metric((pool.service,), pool.shed)
+            away.add_metric((pool.service,), pool.breaker.failures >= pool.breaker.limit)
             upstream.add_metric((pool.service,), len(pool.connections))
             waiting.add_metric((pool.service,), len(pool.waiting))
-        yield from (requests, seconds, by_service, clients, upstream, waiting)
+        yield from (requests, seconds, by_service, clients, upstream, waiting, shed, away)

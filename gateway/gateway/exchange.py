@@ -6,11 +6,13 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from kit.auth import Caller
     from kit.traces import Span
 
-    from .pools import Pool, UpstreamConnection
+    from .pools import Pool
     from .protocol import BeamProtocol
     from .table import Route
+    from .upstreams import UpstreamConnection
 
 WAITING, ASKING, FLOWING = 0, 1, 2
 """Not begun · its token is verified or a connection is sought · given to a service or an app."""
@@ -67,9 +69,19 @@ class Exchange:
     body_bytes = 0
     quota = b""
     """RateLimit headers of the answer."""
+    stamp = b""
+    """Security and CORS headers of the answer."""
     began = 0.0
     span: Span | None = None
     """While traces are kept."""
+    queued = 0.0
+    """Since when it has been waiting for a connection."""
+    caller: Caller | None = None
+    """Whom its token names."""
+    origin: bytes | None = None
+    """The web page that asks, when a browser says so."""
+    preflight = False
+    """A browser asks whether that page may ask."""
 
     def __init__(self, client: BeamProtocol) -> None:
         self.client = client

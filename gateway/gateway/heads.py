@@ -43,8 +43,10 @@ _TRACEPARENT = re.compile(rb"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9
     _TRACESTATE,
     _UPGRADE,
     _LANGUAGE,
+    _ORIGIN,
+    _PREFLIGHT,
     _PASS,
-) = range(13)
+) = range(15)
 
 _FIELDS = {
     # hop by hop
@@ -73,6 +75,8 @@ _FIELDS = {
     b"tracestate": _TRACESTATE,
     b"upgrade": _UPGRADE,
     b"accept-language": _LANGUAGE,
+    b"origin": _ORIGIN,
+    b"access-control-request-method": _PREFLIGHT,
 }  # fmt: skip
 
 
@@ -195,6 +199,12 @@ def read_fields(x: Exchange, headers: list[tuple[bytes, bytes]]) -> str | None:
             if value.strip().lower() != b"100-continue":
                 return "expectation_failed"
             x.expects = not x.old
+        elif kind == _ORIGIN:
+            x.origin = value.strip()
+            head += (name, b": ", value, b"\r\n")
+        elif kind == _PREFLIGHT:
+            x.preflight = True
+            head += (name, b": ", value, b"\r\n")
         elif kind == _UPGRADE:
             upgrade = value.strip().lower()
     if host is None:

@@ -16,9 +16,10 @@ from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 from kit.errors import Problem
 
+from .audit import note
 from .exchange import ASKING, FLOWING, WAITING, Exchange
 from .reading import ANSWER, BODY, HEAD, IDLE, LINGER, WRITE, Reader
-from .refusals import answer
+from .refusals import STATUS_LINES, answer
 
 if TYPE_CHECKING:
     from kit.traces import Span
@@ -44,6 +45,8 @@ class BeamProtocol(Reader):
         super().connection_lost(exc)
         self.beam.clients.discard(self)
         for x in self.queue:
+            if x.stage == FLOWING and not x.over:
+                note(x, self.beam.templates)
             x.over = True
             self.withdraw(x)
         self.queue.clear()
@@ -98,8 +101,12 @@ class BeamProtocol(Reader):
     def _begin(self, x: Exchange) -> None:
         beam = self.beam
         x.began = time.perf_counter()
+        x.stamp = beam.stamps.of(x.origin)
         if x.refusal is not None:
             self.refuse(x, x.refusal)
+            return
+        if x.preflight and x.origin and beam.stamps.on and x.method == b"OPTIONS":
+            self._answer_preflight(x, x.origin)
             return
         x.stage = ASKING
         if x.complete:
@@ -122,6 +129,7 @@ class BeamProtocol(Reader):
         text = x.token[skip:].strip().decode("latin-1")
         caller = beam.keyring.verify_cached(text)
         if caller is not None:
+            x.caller = caller
             self._admit(x, caller.subject)
         else:
             beam.run(self._verify(x, text))
@@ -136,8 +144,18 @@ class BeamProtocol(Reader):
             else:
                 self.refuse(x, "identity_unavailable")
         else:
+            x.caller = caller
             self._admit(x, caller.subject)
         self.advance()
+
+    def _answer_preflight(self, x: Exchange, origin: bytes) -> None:
+        """A browser asks before it lets a page call: no service needs to know."""
+        x.keep = not self.closes_after(x)
+        x.status = 204
+        data = (STATUS_LINES[204], b"x-request-id: ", x.request_id, b"\r\n")
+        end = b"\r\n" if x.keep else b"connection: close\r\n\r\n"
+        self.transport.write(b"".join((*data, self.beam.stamps.preflight(origin), end)))
+        self.answered(x)
 
     def _admit(self, x: Exchange, key: str) -> None:
         """Let a request through unless its sender asks too much, and hand it on."""
@@ -164,7 +182,7 @@ class BeamProtocol(Reader):
             logger=self.logger,
             access_logger=self.access_logger,
             access_log=False,
-            default_headers=[],
+            default_headers=self.beam.stamps.pairs(x.origin),
             message_event=asyncio.Event(),
             expect_100_continue=False,
             keep_alive=not self.closes_after(x),
@@ -193,6 +211,7 @@ class BeamProtocol(Reader):
             self.transport.abort()
             return
         x.keep = not self.closes_after(x)
+        wait = b"retry-after: %d\r\n" % retry_after if retry_after else b""
         x.status, data = answer(
             code,
             accept_language=x.accept_language,
@@ -201,7 +220,7 @@ class BeamProtocol(Reader):
             service=x.route.service if x.route is not None else None,
             keep=x.keep,
             body_wanted=x.method != b"HEAD",
-            headers=x.quota + (b"retry-after: %d\r\n" % retry_after if retry_after else b""),
+            headers=x.stamp + x.quota + wait,
         )
         self.transport.write(data)
         if x.route is not None or x.status >= 429:
@@ -223,6 +242,8 @@ class BeamProtocol(Reader):
         self.beam.counters.seen(x, time.perf_counter() - x.began)
         if x.span is not None and x.route is not None and self.beam.tracer is not None:
             self.beam.tracer.keep(_ended(x, x.span, x.route))
+        if x.caller is not None:
+            note(x, self.beam.templates)
         if not x.keep or not x.complete:
             self._hang_up(x)
         elif self.queue:
@@ -299,6 +320,8 @@ class BeamProtocol(Reader):
         elif phase in (BODY, ANSWER) and self.queue:
             x = self.queue[0]
             asked = x.upstream is not None
+            if asked and x.pool is not None and not x.started and x.complete:
+                x.pool.breaker.failed(self.loop.time())
             self.withdraw(x)
             self.refuse(x, "timeout" if asked else "unavailable")
             self.advance()

@@ -128,6 +128,15 @@ REFUSALS = {
         ),
         b"retry-after: 5\r\n",
     ),
+    "overloaded": Refusal(
+        503,
+        ("服务繁忙", "Too busy"),
+        (
+            "{zh}服务此刻请求过多,您的请求没有被处理。请按 Retry-After 的秒数等待后重试。",
+            "{en} has more requests than it can take; nothing was done. See Retry-After.",
+        ),
+        b"retry-after: 1\r\n",
+    ),
     "identity_unavailable": Refusal(
         503,
         ("服务暂时不可用", "Temporarily unavailable"),

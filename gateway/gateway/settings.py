@@ -1,5 +1,6 @@
 """What can be configured at the beam. All from the environment, prefix `BEAM_`."""
 
+import re
 from typing import Literal
 
 from pydantic import Field, field_validator
@@ -36,6 +37,10 @@ class GatewaySettings(BaseSettings):
     """Requests a second that one client may make for long; 0 switches the limit off."""
     gateway_burst: int = Field(200, ge=1)
     """Requests that one client may make at once."""
+    gateway_cors_origins: tuple[str, ...] = ()
+    """Web pages of other origins (`https://app.example`) that may call us from a browser."""
+    gateway_hsts_seconds: int = Field(31_536_000, ge=0)
+    """`Strict-Transport-Security` where the issuer is https; 0: leave it to the proxy."""
     gateway_trusted_proxies: tuple[str, ...] = ()
     """Addresses or networks (10.1.2.0/24) of proxies in front of us whose last
     `X-Forwarded-For` entry is believed."""
@@ -65,8 +70,12 @@ class GatewaySettings(BaseSettings):
     """A pooled connection older than this is not used again; less than the services keep it."""
     gateway_upstream_life_seconds: float = 30.0
     """A pooled connection older than this is replaced, so that new replicas get their share."""
-    gateway_upstream_connections: int = Field(256, ge=1)
+    gateway_upstream_connections: int = Field(128, ge=1)
     """Most connections to one service; further requests wait for a free one."""
+    gateway_queue: int = Field(128, ge=0)
+    """Most requests that wait for a connection to one service; more are turned away at once."""
+    gateway_queue_seconds: float = Field(0.5, gt=0)
+    """Nobody joins that queue any more when its first has waited so long."""
 
     @field_validator(*(f"{name}_url" for name in SERVICES))
     @classmethod
@@ -79,6 +88,14 @@ class GatewaySettings(BaseSettings):
     @classmethod
     def _networks(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         Peers(value)
+        return value
+
+    @field_validator("gateway_cors_origins")
+    @classmethod
+    def _origins(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for origin in value:
+            if not re.fullmatch(r"https?://[A-Za-z0-9.\-]+(:[0-9]{1,5})?", origin):
+                raise ValueError("an origin is scheme, host and port alone, without a path")
         return value
 
     def url_of(self, service: str) -> str:

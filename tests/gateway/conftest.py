@@ -5,6 +5,7 @@ import contextlib
 import functools
 import json
 import socket
+import struct
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
@@ -25,10 +26,10 @@ from kit.jose import SigningKey
 ISSUER = "http://beam.test"
 
 
-def bound(port: int = 0) -> socket.socket:
+def bound(port: int = 0, host: str = "127.0.0.1") -> socket.socket:
     sock = socket.socket()
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    sock.bind(("127.0.0.1", port))
+    sock.bind((host, port))
     return sock
 
 
@@ -38,10 +39,10 @@ def port_of(sock: socket.socket) -> int:
 
 @contextlib.asynccontextmanager
 async def served(
-    config: uvicorn.Config, port: int = 0
+    config: uvicorn.Config, port: int = 0, host: str = "127.0.0.1"
 ) -> AsyncIterator[tuple[uvicorn.Server, int]]:
     """A uvicorn server in this loop, on a free port or the given one."""
-    sock = bound(port)
+    sock = bound(port, host)
     port = port_of(sock)
     running = uvicorn.Server(config)
     task = asyncio.create_task(running.serve([sock]))
@@ -122,6 +123,10 @@ class Recorder:
                 await send({"type": "http.response.body", "body": piece, "more_body": True})
             await send({"type": "http.response.body", "body": b""})
             return
+        if what == "stepup":
+            status = 401
+            needed = b'Bearer error="insufficient_user_authentication", acr_values="L3"'
+            head.append((b"www-authenticate", needed))
         if what == "slow":
             await asyncio.sleep(0.5)
         head.append((b"content-length", b"%d" % len(body)))
@@ -130,12 +135,12 @@ class Recorder:
 
 
 @contextlib.asynccontextmanager
-async def recording(port: int = 0) -> AsyncIterator[Recorder]:
+async def recording(port: int = 0, host: str = "127.0.0.1") -> AsyncIterator[Recorder]:
     recorder = Recorder()
     config = uvicorn.Config(
         recorder, http="httptools", lifespan="off", log_config=None, access_log=False
     )
-    async with served(config, port) as (server, bound_to):
+    async with served(config, port, host) as (server, bound_to):
         recorder.port, recorder.server = bound_to, server
         yield recorder
 
@@ -238,6 +243,13 @@ async def next_answer(reader: asyncio.StreamReader) -> Answer | None:
     if not first:
         return None
     return await read_answer(reader, first)
+
+
+def leave(writer: asyncio.StreamWriter) -> None:
+    """Go away at once: a mere end of writing would say that the answer is still wanted."""
+    sock = writer.get_extra_info("socket")
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    writer.transport.abort()
 
 
 def request(

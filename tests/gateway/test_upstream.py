@@ -202,7 +202,8 @@ async def test_a_service_that_can_not_be_reached_in_time(open_door: Opener) -> N
 
 
 async def test_requests_wait_for_a_free_connection(open_door: Opener, recorder: Recorder) -> None:
-    async with open_door(recorder.port, gateway_upstream_connections=2) as door:
+    patient = {"gateway_upstream_connections": 2, "gateway_queue_seconds": 10.0}
+    async with open_door(recorder.port, **patient) as door:
         raw = request(path="/v1/items/slow")
         answers = await asyncio.gather(*(talk(door.port, raw) for _ in range(6)))
         assert [a.status for [a] in answers] == [200] * 6
