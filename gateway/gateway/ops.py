@@ -63,7 +63,7 @@ async def overview(
             f"{s}/{name}"
             for s, said in services.items()
             for name, result in said["checks"].items()
-            if not result["ok"]
+            if result["ok"] is False
         ],
         "services": services,
     }

@@ -10,7 +10,7 @@ import nats.errors
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
 from . import bus_metrics, deadletters, outbox
-from .broker import Broker, BrokerLost, Nats, Refused
+from .broker import Broker, BrokerLost, Nats, NoResponders, Refused
 from .consumers import ACK_WAIT_SECONDS, RETRY_DELAYS, Consumer
 from .db import Sessions
 from .inbox import Subscribers
@@ -129,9 +129,11 @@ class Bus:
         bus_metrics.UNSENT.labels(self._service).set(self._lag.unsent)
         bus_metrics.UNSENT_AGE.labels(self._service).set(self._lag.oldest_seconds)
         bus_metrics.DEAD.labels(self._service).set(self._dead)
-        if self.connected:
-            for consumer in self.consumers:
+        for consumer in self.consumers:
+            try:
                 await consumer.measure(self.broker)
+            except (BrokerLost, NoResponders, Refused, TimeoutError):
+                consumer.waiting = {}  # not known now; readiness tells of the broker
 
     async def replay(self, session: AsyncSession, letter_id: str) -> None:
         """Run a dead letter's handler again, see `kit.deadletters.replay`."""

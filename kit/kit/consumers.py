@@ -72,7 +72,8 @@ class Consumer:
         self.handled = 0
         self.failed = 0
         self.waiting: dict[str, int] = {}
-        """As of the last `measure`: pending (not given to us yet), unanswered, redelivered."""
+        """As of the last `measure`: pending (not given to us yet), unanswered, redelivered; empty
+        while it is not known."""
 
     async def measure(self, broker: Broker) -> None:
         """Ask the broker how far behind we are. Raises what `Broker.api` raises."""

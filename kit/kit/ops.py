@@ -123,7 +123,7 @@ class ServiceState(Out):
     breakers: dict[str, bool]
     """Peer → whether it is left alone for the moment."""
     checks: dict[str, dict[str, Any]]
-    """Its own books by name, each with `ok`."""
+    """Its own books by name, each with `ok`: true, false, or null when it could not look."""
 
 
 @dataclass
@@ -152,14 +152,14 @@ async def readiness(runtime: "Runtime") -> Readiness:
 
 
 async def look(runtime: "Runtime") -> dict[str, dict[str, Any]]:
-    """What the service's checks of its own books say. A check that cannot look is not ok."""
+    """What the service's checks of its own books say; `ok` is None where one could not look."""
     found: dict[str, dict[str, Any]] = {}
     for name, check in runtime.checks.items():
         try:
             async with asyncio.timeout(5), runtime.sessions() as session:
                 found[name] = await check(session)
         except (SQLAlchemyError, OSError) as error:  # TimeoutError is an OSError
-            found[name] = {"ok": False, "error": type(error).__name__}
+            found[name] = {"ok": None, "error": type(error).__name__}
         else:
             CHECK.labels(runtime.settings.service, name).set(bool(found[name]["ok"]))
     return found
@@ -169,7 +169,7 @@ async def watch_checks(runtime: "Runtime") -> None:
     """Look into the books every few minutes, for the figures and the log."""
     while True:
         for name, result in (await look(runtime)).items():
-            if not result["ok"]:
+            if result["ok"] is False:
                 log.error("check %s does not hold", name)
         await asyncio.sleep(CHECK_SECONDS)
 
