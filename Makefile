@@ -113,3 +113,15 @@ clean: ## 停止并删除数据与缓存 / stop it and delete data and caches
 		rm -rf "$$d"; }
 	@rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	@find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
+
+.PHONY: backup
+backup: ## 备份到一个文件 / everything in one file (FILE=; EMBEDDED=1 for make run)
+	@$(if $(EMBEDDED),$(PY) -m beam backup,$(HOST) backup) $(FILE)
+
+.PHONY: restore
+restore: ## 从备份恢复 / put a backup in place (FILE=…; EMBEDDED=1 for make run)
+	@$(if $(EMBEDDED),$(PY) -m beam restore,$(HOST) restore) $(FILE)
+
+.PHONY: upgrade
+upgrade: ## 容器部署:备份、迁移、逐个更换 / backup, migrate, replace one by one
+	@$(HOST) upgrade

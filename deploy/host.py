@@ -1,6 +1,7 @@
 """What an operator does on the host around `docker compose`; called by the Makefile.
 
     python3 deploy/host.py secrets | preflight | up | reload-broker | roll SERVICE
+    python3 deploy/host.py backup [FILE] | restore FILE | upgrade
 
 Needs Python 3.9 and Docker, nothing installed beside them.
 """
@@ -21,6 +22,10 @@ from pathlib import Path
 from typing import NoReturn
 
 DEPLOY = Path(__file__).resolve().parent
+sys.path.insert(0, str(Path(os.environ.get("BEAM_ROOT") or DEPLOY.parent) / "cli"))
+
+from beam import VERSION, backups  # noqa: E402  (these two need the standard library only)
+
 SECRETS = DEPLOY / "secrets"
 ENV = DEPLOY / ".env"
 SERVICES = (
@@ -37,16 +42,20 @@ def main() -> int:
     for name in ("secrets", "preflight", "up", "reload-broker"):
         commands.add_parser(name)
     commands.add_parser("roll").add_argument("service", choices=ROLLABLE)
+    commands.add_parser("backup").add_argument("file", nargs="?", type=Path)
+    commands.add_parser("restore").add_argument("file", type=Path)
+    commands.add_parser("upgrade")
     wanted = parser.parse_args()
-    if wanted.command == "secrets":
-        return secrets()
-    if wanted.command == "preflight":
-        return preflight()
-    if wanted.command == "up":
-        return up()
-    if wanted.command == "reload-broker":
-        return reload_broker()
-    return roll(wanted.service)
+    try:
+        if wanted.command == "roll":
+            return roll(wanted.service)
+        if wanted.command == "backup":
+            return backup(wanted.file)
+        if wanted.command == "restore":
+            return restore(wanted.file)
+        return COMMANDS[wanted.command]()
+    except backups.Refused as problem:
+        fail(problem.zh, problem.en)
 
 
 # ---- talking to Docker
@@ -321,6 +330,90 @@ def roll(service: str) -> int:
     print(f"✓ {service}: {count} 个已更换 / replaced")
     return 0
 
+
+# ---- keeping
+
+
+def _server() -> backups.Server:
+    """PostgreSQL's own programs, in its container, where its administrator needs no password."""
+    return backups.Server(
+        prefix=("docker", "compose", "--project-directory", str(DEPLOY), "-f",
+                str(DEPLOY / "compose.yaml"), "exec", "-T", "postgres"),
+    )  # fmt: skip
+
+
+def backup(target: Path | None) -> int:
+    """All databases and deploy/secrets in one file, while everything runs."""
+    made = (target or backups.default_name(DEPLOY / "backups")).resolve()
+    manifest = backups.make(_server(), {"secrets": SECRETS}, made, _version())
+    print(f"✓ {made}\n  {backups.summary(manifest)}")
+    return 0
+
+
+def _version() -> str:
+    return settings().get("BEAM_VERSION", VERSION)
+
+
+def restore(source: Path) -> int:
+    """Put a backup in place of what is there. Everything but PostgreSQL must be stopped."""
+    running = set(compose("ps", "--services", capture=True).split()) - {"postgres"}
+    if running:
+        fail(
+            f"平台正在运行({', '.join(sorted(running))}),不能恢复。请先执行 make down。",
+            "The platform is running: run make down first.",
+        )
+    with backups.opened(source.resolve(), _version()) as (folder, manifest):
+        _same_keys(folder / "files" / "secrets")
+        compose("up", "-d", "--wait", "postgres")
+        backups.check_server(_server(), manifest)
+        compose("run", "--rm", "--no-deps", "init")
+        backups.fill(_server(), folder, manifest)
+    # The events that this stream holds may be of a time that is no more. The relays fill a new one.
+    compose("rm", "-sf", "nats", "prepare")
+    name = json.loads(compose("config", "--format", "json", capture=True))["name"]
+    volume = f"{name}_nats-data"
+    there = docker("volume", "inspect", volume) is not None
+    if there and docker("volume", "rm", volume) is None:
+        fail(f"数据卷 {volume} 没有删除。", f"The volume {volume} could not be removed.")
+    print(f"✓ {backups.summary(manifest)}\n  make up smoke")
+    return 0
+
+
+def _same_keys(saved: Path) -> None:
+    """The sealed rows open only with the keys of their time."""
+    odd = backups.same(SECRETS, saved, [f"vault/{service}.json" for service in SERVICES])
+    if odd:
+        fail(
+            f"deploy/secrets/ 的密钥与备份中的不同:{', '.join(odd)}。请把 deploy/secrets/ 移到一旁,"
+            "从备份中解出:tar -xf 备份 -C deploy --strip-components 1 files/secrets",
+            "The keys in deploy/secrets/ are not those of the backup. Move that folder aside and "
+            "take the backup's: tar -xf FILE -C deploy --strip-components 1 files/secrets",
+        )
+
+
+def upgrade() -> int:
+    """To the code and settings of now: backup, image, migrations, a rolling restart."""
+    before = compose("ps", "--format", "{{.Image}}", "case", capture=True).split()
+    backup(None)
+    compose("build")
+    compose("up", "--no-deps", "--exit-code-from", "prepare", "prepare")
+    reload_broker()
+    # Migrations only ever add (expand); the programs of before go on with the new tables.
+    compose("up", "--no-deps", "--exit-code-from", "init", "init")
+    for service in ROLLABLE:
+        roll(service)
+    up()
+    print(f"  旧镜像 / the image of before: {before[0] if before else '?'}. make smoke")
+    return 0
+
+
+COMMANDS = {
+    "secrets": secrets,
+    "preflight": preflight,
+    "up": up,
+    "reload-broker": reload_broker,
+    "upgrade": upgrade,
+}
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -109,7 +109,11 @@ class Keyring:
             if self._tried >= asked_at:
                 return
             self._tried = time.monotonic()
-            keys = KeySet(await self._load())
+            try:
+                keys = KeySet(await self._load())
+            finally:
+                # Whoever asked while this went on has his answer.
+                self._tried = time.monotonic()
             if len(keys):
                 self._keys, self._fetched = keys, time.monotonic()
                 self._cache.clear()
@@ -128,7 +132,10 @@ class Keyring:
         if known is not None:
             return known
         now = time.monotonic()
-        if now - self._fetched > REFRESH_SECONDS and now - self._tried > UNKNOWN_KID_SECONDS:
+        first = not len(self._keys) and self._lock.locked()
+        if first or (
+            now - self._fetched > REFRESH_SECONDS and now - self._tried > UNKNOWN_KID_SECONDS
+        ):
             await self._fetch(now)
         try:
             try:

@@ -1,11 +1,13 @@
 """The real thing: an installation of its own from deploy/, with engine, containers and TLS door."""
 
 import asyncio
+import json
 import os
 import shutil
 import ssl
 import subprocess
 import sys
+import tarfile
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
@@ -16,6 +18,7 @@ from typing import Any
 import httpx
 import pytest
 
+from beam import backups
 from beam.journey.door import Door
 from beam.journey.stage import until
 from kit.embedded import free_port
@@ -55,7 +58,8 @@ class Stack:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             check=False,
-            env={k: v for k, v in os.environ.items() if not k.startswith("BEAM_")},
+            env={k: v for k, v in os.environ.items() if not k.startswith("BEAM_")}
+            | {"BEAM_ROOT": str(ROOT)},
         )
         assert done.returncode == 0, done.stdout[-4000:]
         return done.stdout
@@ -124,6 +128,14 @@ class Stack:
             return states.count("healthy") == count
 
         await until(all_there, f"{service} does not get healthy", seconds=120)
+
+
+def rows_of(file: Path) -> dict[str, dict[str, int]]:
+    with tarfile.open(file) as archive:
+        content = archive.extractfile(backups.MANIFEST)
+        assert content is not None
+        manifest: dict[str, Any] = json.load(content)
+    return {d: v["rows"] for d, v in manifest["databases"].items()}
 
 
 class _Loopback(httpx.AsyncBaseTransport):

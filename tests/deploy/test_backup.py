@@ -17,6 +17,8 @@ from beam import VERSION, backups, demo
 from beam.journey.door import Door
 from beam.journey.stage import Place, until
 
+from .conftest import rows_of
+
 pytestmark = pytest.mark.slow
 DRAFT = {"item_code": "A05", "region": "310115"}
 
@@ -60,14 +62,6 @@ async def status_of(running: Place, case: str) -> int:
     answer = await door.call("GET", f"/v1/cases/{case}", status=(200, 404))
     await door.close()
     return answer.status_code
-
-
-def rows_of(file: Path) -> dict[str, dict[str, int]]:
-    with tarfile.open(file) as archive:
-        content = archive.extractfile(backups.MANIFEST)
-        assert content is not None
-        manifest: dict[str, Any] = json.load(content)
-    return {d: v["rows"] for d, v in manifest["databases"].items()}
 
 
 async def test_what_was_saved_comes_back_and_what_came_later_is_gone(folder: Path):

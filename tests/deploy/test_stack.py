@@ -10,7 +10,7 @@ import pytest
 
 from beam.journey.stage import until
 
-from .conftest import DOMAIN, Stack, docker
+from .conftest import DOMAIN, Stack, docker, rows_of
 
 pytestmark = pytest.mark.slow
 LOGIN, PASSWORD = "13800000001", "Beam-demo-2026"
@@ -158,6 +158,30 @@ async def test_a_second_up_keeps_the_data_and_what_was_scaled(stack: Stack):
     assert (await door.client.get("/")).headers["strict-transport-security"]
     assert DOMAIN in str(door.client.base_url)
     await door.close()
+
+
+async def test_backup_change_restore_equal(stack: Stack):
+    saved, again = stack.folder / "saved.tar", stack.folder / "again.tar"
+    body = {"item_code": "A05", "region": "310115"}
+    door = stack.caller("citizen")
+    await door.sign_in(LOGIN, PASSWORD)
+    kept = (await door.call("POST", "/v1/cases", body=body, status=201)).json()["id"]
+    stack.host("backup", str(saved))
+    gone = (await door.call("POST", "/v1/cases", body=body, status=201)).json()["id"]
+    with pytest.raises(AssertionError, match="make down"):
+        stack.host("restore", str(saved))
+    stack.compose("down", "-t", "10")
+    stack.host("restore", str(saved))
+    stack.host("backup", str(again))
+    assert rows_of(again) == rows_of(saved)
+    stack.host("up")
+    await door.close()
+    door = stack.caller("citizen")
+    await door.sign_in(LOGIN, PASSWORD)
+    await door.call("GET", f"/v1/cases/{kept}", status=200)
+    await door.call("GET", f"/v1/cases/{gone}", status=404)
+    await door.close()
+    assert "全部通过" in stack.compose("run", "--rm", "--no-deps", "smoke")
 
 
 def test_a_missing_setting_or_secret_names_itself(stack: Stack):

@@ -3,6 +3,7 @@
 They are made by hand or by joserfc, not by the module under test.
 """
 
+import asyncio
 import base64
 import hashlib
 import hmac
@@ -290,6 +291,25 @@ async def test_a_remembered_token_still_ends(monkeypatch: pytest.MonkeyPatch) ->
     later = time.time() + 700
     monkeypatch.setattr(time, "time", lambda: later)
     assert ring.verify_cached(token) is None
+
+
+async def test_the_first_callers_of_a_fresh_process_wait_for_one_fetch() -> None:
+    fetches, may_answer = 0, asyncio.Event()
+
+    async def jwks() -> dict[str, Any]:
+        nonlocal fetches
+        fetches += 1
+        await may_answer.wait()
+        return {"keys": [KEY.public_jwk]}
+
+    ring = Keyring(ISSUER, jwks)
+    callers = [asyncio.create_task(ring.verify(made(claims(sub=f"acc_{n}")))) for n in range(5)]
+    await asyncio.sleep(0.01)
+    may_answer.set()
+    assert [caller.subject for caller in await asyncio.gather(*callers)] == [
+        f"acc_{n}" for n in range(5)
+    ]
+    assert fetches == 1
 
 
 async def test_a_new_key_is_fetched_and_a_flood_of_unknown_ones_is_not() -> None:
