@@ -52,6 +52,10 @@ contracts: install ## 生成 OpenAPI、AsyncAPI、JSON Schema / write the publis
 bench: install ## 性能对照 / the benchmark against its peers
 	@$(PY) -m bench $(ARGS)
 
+.PHONY: faults
+faults: install ## 故障测试 / break things, check the books (ARGS="--quick", "--planted")
+	@$(PY) -m beam faults $(ARGS)
+
 .PHONY: doctor
 doctor: install ## 检查本机条件 / check whether this machine can run it
 	@$(PY) -m beam doctor $(ARGS)

@@ -15,9 +15,9 @@ from beam.programs import PROGRAMS
 
 async def test_journeys_under_fire(victim: Trial) -> None:
     before = len(victim.crowd.outcomes)
-    await phases.under_fire(victim, journeys=6, seconds=8)
+    await phases.under_fire(victim, journeys=4, seconds=8)
     assert victim.violations == []
-    assert len(victim.crowd.outcomes) == before + 6
+    assert len(victim.crowd.outcomes) == before + 4
     assert len(victim.killer.struck) >= 3
 
 
