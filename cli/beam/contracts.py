@@ -14,7 +14,10 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from fastapi import FastAPI
+
 from contracts.event import EVENTS, Envelope, Event
+from kit import openapi
 from kit.inbox import Subscribers
 
 from . import VERSION
@@ -32,6 +35,13 @@ def openapi_of(program: Program) -> dict[str, Any]:
     app = import_module(f"{program.package}.main").create_app(settings)
     document: dict[str, Any] = app.openapi()
     return document
+
+
+def openapi_of_gateway() -> dict[str, Any]:
+    """What the gateway itself answers to apps: its operators' page."""
+    app = FastAPI(title="gateway", generate_unique_id_function=lambda route: route.name)
+    app.include_router(import_module("gateway.ops").router)
+    return openapi.build(app)
 
 
 def merged(documents: dict[str, dict[str, Any]]) -> dict[str, Any]:
@@ -205,7 +215,9 @@ def files() -> dict[str, str]:
         f"contracts/published/openapi/{name}-svc.json": _dump(document)
         for name, document in documents.items()
     }
-    out["gateway/gateway/openapi.json"] = _dump(merged(documents))
+    out["gateway/gateway/openapi.json"] = _dump(
+        merged(documents | {"gateway": openapi_of_gateway()})
+    )
     out["contracts/published/asyncapi.json"] = _dump(asyncapi())
     for kind, event in EVENTS.items():
         out[f"contracts/published/events/{kind}.json"] = _dump(_schema(event))

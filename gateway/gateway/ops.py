@@ -11,6 +11,7 @@ from typing import Any
 
 import httpx
 from fastapi import APIRouter, Request
+from pydantic import BaseModel
 from starlette.responses import JSONResponse
 
 from kit import context
@@ -19,8 +20,23 @@ from kit.auth import Caller, Operator
 from .settings import GatewaySettings
 from .table import SERVICES
 
-router = APIRouter()
+router = APIRouter(tags=["ops"])
 SECONDS = 3.0
+
+
+class PlatformState(BaseModel):
+    """How every service does, and what of it needs somebody's eye."""
+
+    at: datetime
+    unreachable: list[str]
+    """Services that said nothing."""
+    not_ready: list[str]
+    dead_letters: dict[str, int]
+    """Service → open dead letters, where there are any."""
+    failed_checks: list[str]
+    """`<service>/<check>` of books that do not hold."""
+    services: dict[str, dict[str, Any]]
+    """What each service says of itself at `/v1/ops/<service>`."""
 
 
 async def _state(
@@ -69,8 +85,9 @@ async def overview(
     }
 
 
-@router.get("/v1/ops", summary="How every service does: readiness, lag, dead letters, books")
+@router.get("/v1/ops", response_model=PlatformState)
 async def get_platform_state(request: Request, caller: Operator) -> JSONResponse:
+    """How every service does: readiness, lag, dead letters, books; also while some are away."""
     probe = request.state.probe
     said = await overview(probe.settings, probe.client, caller)
     return JSONResponse(said, headers={"cache-control": "no-store"})
