@@ -1,0 +1,91 @@
+"""One program as a process of its own: settings in files, draining, who is believed."""
+
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from beam import setting_files
+from beam.serve import Draining
+from beam.trouble import Trouble
+from kit.peers import Peers
+from kit.settings import ServiceSettings
+
+KNOWN = setting_files.names_of(ServiceSettings)
+
+
+def test_a_setting_may_lie_in_a_file(tmp_path: Path):
+    file = tmp_path / "nats"
+    file.write_text("secret\n")
+    environ = {"BEAM_NATS_PASSWORD_FILE": str(file), "BEAM_VAULT_KEY_FILE": "/vault.json"}
+    setting_files.read(environ, KNOWN)
+    assert environ["BEAM_NATS_PASSWORD"] == "secret"
+    assert "BEAM_VAULT_KEY" not in environ, "a setting whose own name ends in _FILE is a path"
+
+
+def test_the_database_password_joins_its_address(tmp_path: Path):
+    file = tmp_path / "database"
+    file.write_text("p@ss/w:rd#1\n")
+    environ = {
+        "BEAM_DATABASE_URL": "postgresql+asyncpg://case_svc@postgres:5432/beam_case",
+        "BEAM_DATABASE_PASSWORD_FILE": str(file),
+    }
+    setting_files.read(environ, KNOWN)
+    wanted = "postgresql+asyncpg://case_svc:p%40ss%2Fw%3Ard%231@postgres:5432/beam_case"
+    assert environ["BEAM_DATABASE_URL"] == wanted
+    assert "BEAM_DATABASE_PASSWORD" not in environ
+
+
+@pytest.mark.parametrize("content", [None, b"", b" \n", b"\xff\xfe"])
+def test_a_file_that_gives_nothing_names_its_setting(tmp_path: Path, content: bytes | None):
+    file = tmp_path / "token"
+    if content is not None:
+        file.write_bytes(content)
+    with pytest.raises(Trouble, match="BEAM_SERVICE_SECRET_FILE"):
+        setting_files.read({"BEAM_SERVICE_SECRET_FILE": str(file)}, KNOWN)
+
+
+def test_a_setting_said_twice_is_refused(tmp_path: Path):
+    file = tmp_path / "one"
+    file.write_text("one")
+    environ = {"BEAM_NATS_PASSWORD": "two", "BEAM_NATS_PASSWORD_FILE": str(file)}
+    with pytest.raises(Trouble, match="BEAM_NATS_PASSWORD_FILE"):
+        setting_files.read(environ, KNOWN)
+
+
+def test_an_empty_setting_is_no_setting():
+    environ = {"BEAM_PORT": "", "OTHER": ""}
+    setting_files.read(environ, KNOWN)
+    assert environ == {"OTHER": ""}
+
+
+async def test_who_drains_sends_his_callers_elsewhere():
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        head = [(b"connection", b"keep-alive"), (b"x-own", b"1")]
+        await send({"type": "http.response.start", "status": 200, "headers": head})
+        await send({"type": "http.response.body", "body": b"done"})
+
+    draining = Draining(app)
+    transport = httpx.ASGITransport(app=draining)
+    async with httpx.AsyncClient(transport=transport, base_url="http://service") as client:
+        before = await client.get("/v1/items")
+        assert before.headers["connection"] == "keep-alive"
+        draining.on = True
+        after = await client.get("/v1/items")
+        assert (after.status_code, after.text, after.headers["x-own"]) == (200, "done", "1")
+        assert after.headers.get_list("connection") == ["close"]
+        ready = await client.get("/health/ready")
+        assert ready.status_code == 503
+        assert ready.json()["reasons"] == ["draining"]
+
+
+def test_peers_are_addresses_and_networks():
+    peers = Peers(["127.0.0.1", "10.4.0.0/16", "fd00::/8"])
+    for address in ("127.0.0.1", "10.4.255.1", "fd00::1", "::ffff:10.4.0.9"):
+        assert address in peers, address
+    for address in ("127.0.0.2", "10.5.0.1", "unix", "", "::1", "10.4.0.1.example"):
+        assert address not in peers, address
+    assert "127.0.0.1" not in Peers([])
+    with pytest.raises(ValueError, match=r"10\.4"):
+        Peers(["10.4.0.1/16"])
