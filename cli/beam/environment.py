@@ -3,6 +3,7 @@
 import os
 from collections.abc import Mapping
 
+from kit import revocations
 from kit.broker_config import (
     DepartmentUser,
     ServiceUser,
@@ -116,6 +117,7 @@ def broker_accounts(secrets: SecretStore, durables: Mapping[str, list[str]]) -> 
             name=program.name,
             password=secrets.of("nats", program.name),
             durables=tuple(durables.get(program.name, ())),
+            follows=(revocations.SUBJECT,),
             manages=tuple(department_durable(code) for code in secrets.systems)
             if program.name == "exchange"
             else (),
@@ -128,6 +130,7 @@ def broker_accounts(secrets: SecretStore, durables: Mapping[str, list[str]]) -> 
             password=secrets.of("nats", GATEWAY.name),
             publishes=False,
             listens=("evt.catalog.>",),
+            follows=(revocations.SUBJECT,),
         )
     )
     departments = [DepartmentUser(code, secrets.of("department", code)) for code in secrets.systems]

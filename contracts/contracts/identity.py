@@ -1,5 +1,6 @@
 """Events owned by identity-svc."""
 
+from datetime import datetime
 from typing import ClassVar, Literal
 
 from .event import Event
@@ -27,3 +28,15 @@ class AccountSuspended(Event):
 
     TYPE: ClassVar[str] = "identity.account_suspended.v1"
     account_id: str
+
+
+class SessionRevoked(Event):
+    """Access tokens that were issued until a moment are good for nothing any more: one token, a
+    family (all tokens of one sign-in in one application), or all of an account."""
+
+    TYPE: ClassVar[str] = "identity.session_revoked.v1"
+    what: Literal["token", "family", "account"]
+    ref: str
+    """`jti` of a token, its part before the dot for a family, the account's id."""
+    until: datetime
+    """Of an account: tokens issued later are good."""

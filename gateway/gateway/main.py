@@ -8,8 +8,9 @@ from typing import Any
 from fastapi import FastAPI
 from prometheus_client import CollectorRegistry, ProcessCollector, start_http_server
 
-from kit import context, errors, telemetry, traces
+from kit import context, errors, revocations, telemetry, traces
 from kit.auth import Keyring
+from kit.broker import Nats
 
 from . import ops, routes
 from .beam import Beam
@@ -31,6 +32,13 @@ def create_app(settings: GatewaySettings | None = None, keyring: Keyring | None 
         logs = telemetry.configure_logs(settings.service)
         sweeper = asyncio.create_task(beam.sweep(logs))
         exporter = asyncio.create_task(tracer.run()) if tracer is not None else None
+        follower = None
+        if settings.nats_url:
+            nats = Nats(
+                settings.nats_url, settings.nats_user, settings.nats_password.get_secret_value()
+            )
+            following = revocations.follow(nats, settings.service, keys.revoked.note)
+            follower = asyncio.create_task(following)
         metrics = None
         if settings.gateway_metrics_port is not None:
             registry = CollectorRegistry()
@@ -44,6 +52,9 @@ def create_app(settings: GatewaySettings | None = None, keyring: Keyring | None 
                 yield {"beam": beam, "probe": probe, "metrics": metrics}
         finally:
             sweeper.cancel()
+            if follower is not None:
+                follower.cancel()
+                await asyncio.gather(follower, return_exceptions=True)
             if tracer is not None and exporter is not None:
                 exporter.cancel()
                 await tracer.close()

@@ -3,7 +3,7 @@
 import re
 from typing import Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from kit.peers import Peers
@@ -12,7 +12,8 @@ from .table import SERVICES
 
 
 class GatewaySettings(BaseSettings):
-    """Addresses of the eight services, time-outs and limits of the door. It holds no secret."""
+    """Addresses of the eight services, time-outs and limits of the door. Its one secret
+    is the password at the broker."""
 
     model_config = SettingsConfigDict(env_prefix="BEAM_", extra="ignore", frozen=True)
 
@@ -23,6 +24,11 @@ class GatewaySettings(BaseSettings):
     issuer: str = "http://127.0.0.1:8000"
     """Public address of the beam: the `iss` of every token."""
     jwks_url: str = "http://127.0.0.1:8001/.well-known/jwks.json"
+
+    nats_url: str = ""
+    """Where revoked tokens are told of; empty: they are good until they end."""
+    nats_user: str = ""
+    nats_password: SecretStr = SecretStr("")
 
     identity_url: str = "http://127.0.0.1:8001"
     catalog_url: str = "http://127.0.0.1:8002"

@@ -14,6 +14,7 @@ from kit.ids import new_id
 from kit.outbox import emit
 from kit.secrets import Vault, mask_id_number, mask_name, mask_phone
 
+from . import families
 from .models import ACCOUNT_TRANSITIONS, AccessLog, Account, StaffMember
 
 
@@ -82,6 +83,8 @@ async def change_state(session: AsyncSession, account_id: str, action: str) -> A
     if account is None:
         raise _unknown()
     states.move(session, account, ACCOUNT_TRANSITIONS, action, account_id=account.id)
+    if account.state == "suspended":
+        families.tell(session, "account", account.id)
     return account
 
 

@@ -6,7 +6,6 @@ from typing import Any
 
 from authlib.oauth2.rfc7009 import RevocationEndpoint
 from authlib.oauth2.rfc7662 import IntrospectionEndpoint
-from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from kit.auth import AUDIENCE
@@ -74,8 +73,7 @@ class Revocation(RevocationEndpoint):  # type: ignore[misc]
             families.revoke(self.server.here.session, known.family.id, "given_back")
         if known.claims is not None:
             ends = datetime.fromtimestamp(known.claims["exp"], UTC)
-            row = insert(RevokedToken).values(jti=known.claims["jti"], expires_at=ends)
-            self.server.here.session.execute(row.on_conflict_do_nothing())
+            families.give_back(self.server.here.session, known.claims["jti"], ends)
 
 
 class Introspection(IntrospectionEndpoint):  # type: ignore[misc]

@@ -9,14 +9,27 @@ the whole family. These functions run inside Authlib's synchronous core, on its 
 import logging
 import secrets
 from datetime import datetime, timedelta
+from typing import Literal
 
-from sqlalchemy import update
+from sqlalchemy import ColumnElement, update
+from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session
+from sqlalchemy.sql.dml import ReturningUpdate
 
+from contracts.identity import SessionRevoked
+from kit import clock
 from kit.ids import new_id
+from kit.outbox import emit
 
-from .models import AuthorizationCode, Client, LoginSession, RefreshFamily, RefreshToken
+from .models import (
+    AuthorizationCode,
+    Client,
+    LoginSession,
+    RefreshFamily,
+    RefreshToken,
+    RevokedToken,
+)
 from .tokens import digest
 
 log = logging.getLogger(__name__)
@@ -51,23 +64,32 @@ def start(
 
 
 def revoke(session: Session, family_id: str, reason: str) -> None:
-    """Revoke a family: its refresh tokens at once, its access tokens wherever we are asked."""
-    session.execute(
-        update(RefreshFamily)
-        .where(RefreshFamily.id == family_id, RefreshFamily.state == "active")
-        .values(state="revoked", reason=reason, version=RefreshFamily.version + 1)
-    )
+    """Revoke a family: its refresh tokens at once, its access tokens wherever the news comes."""
+    active = (RefreshFamily.id == family_id, RefreshFamily.state == "active")
+    for revoked in session.scalars(_end(reason, *active)):
+        tell(session, "family", revoked)
     if reason in ("reuse", "code_reuse"):
         log.warning("stolen or repeated?", extra={"fields": {"family": family_id, "why": reason}})
 
 
 async def revoke_of_session(session: AsyncSession, login_id: str, reason: str) -> None:
     """Revoke all families that came from one sign-in."""
-    await session.execute(
-        update(RefreshFamily)
-        .where(RefreshFamily.session_id == login_id, RefreshFamily.state == "active")
-        .values(state="revoked", reason=reason, version=RefreshFamily.version + 1)
-    )
+    active = (RefreshFamily.session_id == login_id, RefreshFamily.state == "active")
+    for revoked in await session.scalars(_end(reason, *active)):
+        tell(session, "family", revoked)
+
+
+def _end(reason: str, *which: ColumnElement[bool]) -> ReturningUpdate[str]:
+    ended = {"state": "revoked", "reason": reason, "version": RefreshFamily.version + 1}
+    return update(RefreshFamily).where(*which).values(ended).returning(RefreshFamily.id)
+
+
+def tell(
+    session: AsyncSession | Session, what: Literal["token", "family", "account"], ref: str
+) -> None:
+    """Tell everybody who verifies tokens that these are good for nothing any more."""
+    event = SessionRevoked(what=what, ref=ref, until=clock.now())
+    emit(session, event, subject=new_id("rev"), version=1)
 
 
 def new_link(session: Session, family: RefreshFamily) -> str:
@@ -116,3 +138,10 @@ def replace(session: Session, link: RefreshToken, successor: str, now: datetime)
         session.get_one(RefreshToken, link.replaced_by).used_at = now
     link.used_at = link.used_at or now
     link.replaced_by = successor
+
+
+def give_back(session: Session, jti: str, ends: datetime) -> None:
+    """Take one access token back before its end."""
+    row = insert(RevokedToken).values(jti=jti, expires_at=ends).on_conflict_do_nothing()
+    if session.scalar(row.returning(RevokedToken.jti)) is not None:
+        tell(session, "token", jti)

@@ -25,6 +25,7 @@ from .db import Sessions, open_engine, open_sessions
 from .inbox import Subscribers
 from .jobs import Jobs, Runner
 from .pages import Cursors
+from .revocations import Watcher
 from .secrets import Vault
 from .settings import ServiceSettings
 
@@ -116,6 +117,7 @@ async def running(
             runtime.checks = checks
             watching = asyncio.create_task(ops.watch_checks(runtime))
             stack.callback(watching.cancel)
+        runtime.bus.watcher = Watcher(settings.service, runtime.keyring.revoked.note)
         await runtime.bus.start()
         stack.push_async_callback(runtime.bus.stop)
         runtime.jobs.start(runtime)

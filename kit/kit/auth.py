@@ -21,6 +21,7 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from . import context, dpop
 from .errors import Forbidden, StepUpNeeded, Unauthenticated, Unavailable
 from .jose import BadToken, KeySet, UnknownKey
+from .revocations import Revoked
 
 AUDIENCE = "beam"
 LEVELS = ("L0", "L1", "L2", "L3", "L4")
@@ -45,6 +46,7 @@ class Caller:
     actor: str | None = None
     jti: str = ""
     expires: int = 0
+    issued: int = 0
     jkt: str | None = None
     """Thumbprint of the key that the token is bound to; then each request comes with a proof."""
     token: str = field(default="", repr=False)
@@ -73,6 +75,7 @@ class Caller:
             actor=_text(act, "sub"),
             jti=claims["jti"],
             expires=claims["exp"],
+            issued=claims["iat"],
             jkt=_text(cnf, "jkt"),
             token=token,
         )
@@ -103,6 +106,7 @@ class Keyring:
         self._lock = asyncio.Lock()
         self._cache: dict[str, Caller] = {}
         self.proofs = dpop.Seen()
+        self.revoked = Revoked()
 
     async def _refresh(self, asked_at: float) -> None:
         async with self._lock:
@@ -122,6 +126,8 @@ class Keyring:
         """The caller of a token seen before and still alive; no waiting, no cryptography."""
         caller = self._cache.get(token)
         if caller is None or caller.expires < time.time():
+            return None
+        if self.revoked.refuses(caller.subject, caller.jti, caller.issued):
             return None
         return caller
 
@@ -153,6 +159,8 @@ class Keyring:
                     "统一身份服务正在启动,请稍后重试。", "Identity is starting; try again shortly."
                 ) from None
             raise _bad_token() from None
+        if self.revoked.refuses(caller.subject, caller.jti, caller.issued):
+            raise _bad_token()
         if len(self._cache) >= CACHE_SIZE:
             self._cache.clear()
         self._cache[token] = caller

@@ -28,6 +28,9 @@ class ServiceUser:
     """Consumers that it creates, inspects and deletes for others: the departments'."""
     listens: tuple[str, ...] = ()
     """Subjects that it hears live, without a consumer: `evt.catalog.>` to drop a cache."""
+    follows: tuple[str, ...] = ()
+    """Filters of the consumers that each of its processes makes for itself, such as
+    `evt.identity.session_revoked.v1.>`: live, and from a moment ago."""
 
 
 @dataclass(frozen=True)
@@ -110,6 +113,8 @@ def _service(service: ServiceUser) -> str:
         publish += _create(durable)
         publish.append(f"{_API}.CONSUMER.MSG.NEXT.{STREAM}.{durable}")
         publish.append(f"$JS.ACK.{STREAM}.{durable}.>")
+    # The filter is part of the call's subject, so the consumer can hear nothing else.
+    publish += [f"{_API}.CONSUMER.CREATE.{STREAM}.*.{subjects}" for subjects in service.follows]
     for durable in service.manages:
         publish += _create(durable)
         publish.append(f"{_API}.CONSUMER.DELETE.{STREAM}.{durable}")

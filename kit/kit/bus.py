@@ -15,6 +15,7 @@ from .consumers import ACK_WAIT_SECONDS, RETRY_DELAYS, Consumer
 from .db import Sessions
 from .inbox import Subscribers
 from .relay import Relay, StreamReplaced
+from .revocations import Watcher
 from .settings import ServiceSettings
 
 log = logging.getLogger(__name__)
@@ -49,6 +50,8 @@ class Bus:
             Consumer(sessions, self._service, subscription, retry_delays, ack_wait)
             for subscription in self.on.subscriptions
         ]
+        self.watcher: Watcher | None = None
+        """Hears revoked tokens; set before the start by who verifies tokens."""
         self._broker: Broker | None = None
         self._stopping = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -86,6 +89,8 @@ class Bus:
         self._sampler.cancel()
         self._stopping.set()
         self.relay.stop()
+        if self.watcher is not None:
+            self.watcher.stop()
         for consumer in self.consumers:
             consumer.stop()
         done, _ = await asyncio.wait([self._task], timeout=seconds)
@@ -171,8 +176,11 @@ class Bus:
                 await self._rest(pause)
 
     async def _work(self, broker: Broker) -> None:
+        runs = [self.relay.run, *(consumer.run for consumer in self.consumers)]
+        if self.watcher is not None:
+            runs.append(self.watcher.run)
         async with asyncio.TaskGroup() as group:
-            for run in (self.relay.run, *(consumer.run for consumer in self.consumers)):
+            for run in runs:
                 group.create_task(self._keep(run, broker))
 
     async def _keep(self, run: Callable[[Broker], Awaitable[None]], broker: Broker) -> None:

@@ -92,7 +92,7 @@ def seal(
 
 
 def emit(
-    session: AsyncSession,
+    session: AsyncSession | Session,
     event: Event,
     *,
     subject: str,

@@ -14,7 +14,7 @@ from identity_svc import keys
 from identity_svc.models import RefreshToken, SigningKeyRow
 from identity_svc.tokens import digest
 from kit.clock import now
-from kit.testing import Ground
+from kit.testing import Ground, until
 
 from .conftest import SECRETS, House, Start, bearer
 
@@ -331,3 +331,26 @@ async def test_a_client_that_lost_its_secret_is_off(
             ("svc-licence", SECRETS["svc-licence"]), grant_type="client_credentials"
         )
         assert (off.status_code, old.status_code) == (401, 401)
+
+
+async def test_signing_out_ends_the_access_tokens(house: House) -> None:
+    """Not only the refresh tokens: every verifier hears of it."""
+    start, browser = Start(), house.browser()
+    back = await browser.sign_in(start)
+    tokens = (await house.exchange(start, back["code"])).json()
+    assert (await house.http.get("/v1/me", headers=bearer(tokens))).status_code == 200
+    await browser.get("/oauth2/logout")
+    await browser.submit()
+
+    async def refused() -> bool:
+        return (await house.http.get("/v1/me", headers=bearer(tokens))).status_code == 401
+
+    await until(refused)
+    given = await house.signed_in()
+    revoke = {"token": given["access_token"], "client_id": "demo-app"}
+    assert (await house.http.post("/oauth2/revoke", data=revoke)).status_code == 200
+
+    async def given_back() -> bool:
+        return (await house.http.get("/v1/me", headers=bearer(given))).status_code == 401
+
+    await until(given_back)

@@ -10,6 +10,8 @@ import pytest
 from nats.aio.client import Client
 from nats.js.api import AckPolicy, ConsumerConfig, StreamConfig
 
+from kit import revocations
+from kit.broker import Broker, Nats
 from kit.broker_config import (
     DepartmentUser,
     ServiceUser,
@@ -22,12 +24,13 @@ CASE = ServiceUser("case", "pw$case", durables=("case__paid",))
 PAYMENT = ServiceUser("payment", "pw-payment", durables=("payment__fee_due",))
 EXCHANGE = ServiceUser("exchange", "pw-exchange", manages=("dept_TAX", "dept_FIRE"))
 GATEWAY = ServiceUser("gateway", "pw-gateway", publishes=False, listens=("evt.catalog.>",))
+HELPDESK = ServiceUser("helpdesk", "pw-helpdesk", follows=(revocations.SUBJECT,))
 TAX, FIRE = DepartmentUser("TAX", "pw-tax"), DepartmentUser("FIRE", "pw-fire")
 
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[NatsServer]:
-    accounts = accounts_config([CASE, PAYMENT, EXCHANGE, GATEWAY], [TAX, FIRE])
+    accounts = accounts_config([CASE, PAYMENT, EXCHANGE, GATEWAY, HELPDESK], [TAX, FIRE])
     with NatsServer.temporary(accounts) as running:
         yield running
 
@@ -239,7 +242,7 @@ async def test_a_new_department_joins_by_a_reload(
 ) -> None:
     health = DepartmentUser("HEALTH", "pw-health")
     exchange = ServiceUser("exchange", "pw-exchange", manages=("dept_TAX", "dept_HEALTH"))
-    server.reload(accounts_config([CASE, PAYMENT, exchange, GATEWAY], [TAX, health]))
+    server.reload(accounts_config([CASE, PAYMENT, exchange, GATEWAY, HELPDESK], [TAX, health]))
     joined = await _connect(server, health.user, health.password, health.inbox_prefix)
     manager = await _connect(server, "exchange", "pw-exchange", inbox_prefix("exchange"))
     await manager.js.add_consumer(
@@ -273,3 +276,21 @@ def test_a_broken_configuration_is_refused_and_told() -> None:
         with pytest.raises(EmbeddedError):
             running.reload("accounts { oops: [ }\n")
         assert running.poll() is None
+
+
+async def test_who_follows_hears_that_and_nothing_else(server: NatsServer) -> None:
+    client = await _connect(server, "helpdesk", "pw-helpdesk", inbox_prefix("helpdesk"))
+    create = "$JS.API.CONSUMER.CREATE.EVENTS.helpdesk__live-1"
+    assert await client.is_refused(f"{create}.evt.case.>", b"{}")
+    assert await client.is_refused(f"{create}.evt.>", b"{}")
+    assert await client.is_refused(create, b"{}")
+    assert not await client.is_refused(f"{create}.{revocations.SUBJECT}", b"{}")
+    await client.client.close()
+    broker = await Broker.connect(Nats(server.url, "helpdesk", "pw-helpdesk"), "helpdesk")
+    watcher = revocations.Watcher("helpdesk", lambda *_: None)
+    task = asyncio.create_task(watcher.run(broker))
+    await asyncio.sleep(0.3)
+    assert not task.done(), task.exception()
+    watcher.stop()
+    await task
+    await broker.close()

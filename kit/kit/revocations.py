@@ -1,0 +1,163 @@
+"""Access tokens that were taken back before their end, known to every process within seconds.
+
+The issuer tells by an event; each process hears it live through a consumer of its own, which
+starts with what was said in the last quarter of an hour, the longest that a token lives. So what
+has to be remembered ends by itself, and a restarted process knows what the others know.
+"""
+
+import asyncio
+import json
+import logging
+import secrets
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from datetime import timedelta
+
+import nats.errors
+from nats.aio.msg import Msg
+
+from contracts.event import Envelope
+from contracts.identity import SessionRevoked
+
+from .broker import STREAM, Broker, BrokerLost, Nats, NoResponders, Refused
+from .clock import now
+from .jose import LEEWAY_SECONDS, MAX_LIFE_SECONDS
+
+log = logging.getLogger(__name__)
+REMEMBERED_SECONDS = MAX_LIFE_SECONDS + 2 * LEEWAY_SECONDS
+MOST = 100_000
+_NANO = 10**9
+_HEARTBEAT_SECONDS = 5
+_SILENCE_SECONDS = 3 * _HEARTBEAT_SECONDS
+SUBJECT = f"evt.{SessionRevoked.TYPE}.>"
+
+
+class Revoked:
+    """What was taken back: single tokens, families (the part of `jti` before the dot), and all
+    that an account got before a moment. At most `most` entries; then the oldest is forgotten,
+    and said so."""
+
+    def __init__(self, most: int = MOST) -> None:
+        self._most = most
+        self._entries: OrderedDict[str, tuple[float, float]] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def note(self, what: str, ref: str, at: float) -> None:
+        """Refuse from now on what was issued until `at` (seconds since 1970)."""
+        seconds = time.time()
+        while self._entries:
+            oldest, (_, until) = next(iter(self._entries.items()))
+            if until > seconds and len(self._entries) < self._most:
+                break
+            if until > seconds:
+                log.warning("too many revocations; the oldest is forgotten")
+            del self._entries[oldest]
+        key = f"{what}|{ref}"
+        known = self._entries.pop(key, (0.0, 0.0))
+        # Remembered from when we hear it: late news of an old event must not end at once.
+        self._entries[key] = (max(at, known[0]), seconds + REMEMBERED_SECONDS)
+
+    def refuses(self, subject: str, jti: str, issued: int) -> bool:
+        """Whether a token with these claims was taken back."""
+        entries = self._entries
+        if not entries:
+            return False
+        if f"token|{jti}" in entries:
+            return True
+        family, dot, _ = jti.partition(".")
+        if dot and f"family|{family}" in entries:
+            return True
+        entry = entries.get(f"account|{subject}")
+        return entry is not None and issued <= entry[0]
+
+
+class Watcher:
+    """Hears revocations live; `note` is called with (what, ref, seconds) for each."""
+
+    def __init__(self, service: str, note: Callable[[str, str, float], None]) -> None:
+        self._service, self._note = service, note
+        self._arrived: asyncio.Queue[Msg | None] = asyncio.Queue()
+        self._stopping = False
+
+    def stop(self) -> None:
+        self._stopping = True
+        self._poke()
+
+    def _poke(self) -> None:
+        self._arrived.put_nowait(None)
+
+    async def _arrive(self, msg: Msg) -> None:
+        self._arrived.put_nowait(msg)
+
+    async def run(self, broker: Broker) -> None:
+        """Listen until `stop`, the end of the connection, or a silence that says that our
+        consumer is gone: then run it again."""
+        self._arrived = asyncio.Queue()
+        broker.on_close(self._poke)
+        inbox, listening = await broker.subscribe(self._arrive)
+        try:
+            await broker.stream()
+            name = f"{self._service}__live-{secrets.token_hex(6)}"
+            since = now() - timedelta(seconds=REMEMBERED_SECONDS)
+            config = {
+                "name": name,
+                "deliver_subject": inbox,
+                "filter_subject": SUBJECT,
+                "deliver_policy": "by_start_time",
+                "opt_start_time": since.isoformat().replace("+00:00", "Z"),
+                "ack_policy": "none",
+                "idle_heartbeat": _HEARTBEAT_SECONDS * _NANO,
+                "inactive_threshold": 30 * _NANO,
+                "mem_storage": True,
+                "num_replicas": 1,
+            }
+            call = f"CONSUMER.CREATE.{STREAM}.{name}.{SUBJECT}"
+            await broker.api(call, {"stream_name": STREAM, "config": config})
+            while not self._stopping and not broker.closed.is_set():
+                async with asyncio.timeout(_SILENCE_SECONDS):
+                    msg = await self._arrived.get()
+                if msg is not None and msg.data:
+                    self._take(msg.data)
+        except TimeoutError:
+            log.warning("revocations fell silent; listening again")
+        finally:
+            if not broker.closed.is_set():
+                await listening.unsubscribe()
+
+    def _take(self, body: bytes) -> None:
+        try:
+            said = SessionRevoked.model_validate(Envelope.model_validate_json(body).data)
+        except ValueError:
+            log.error("an unreadable revocation")
+            return
+        self._note(said.what, said.ref, said.until.timestamp())
+
+
+async def follow(settings: Nats, service: str, note: Callable[[str, str, float], None]) -> None:
+    """For a program without a bus: listen for ever, on a connection of its own."""
+    told = False
+    while True:
+        try:
+            broker = await Broker.connect(settings, service)
+        except (OSError, TimeoutError, nats.errors.Error) as error:
+            if not told:
+                log.error("no connection to NATS, trying on: %s", type(error).__name__)
+            told = True
+            await asyncio.sleep(1)
+            continue
+        told = False
+        try:
+            while not broker.closed.is_set():
+                try:
+                    await Watcher(service, note).run(broker)
+                except (Refused, NoResponders, json.JSONDecodeError) as error:
+                    log.error("no revocations: %s", error)
+                    await asyncio.sleep(1)
+        except BrokerLost:
+            log.warning("connection to NATS lost")
+        finally:
+            await broker.close()
+        await asyncio.sleep(0.2)
