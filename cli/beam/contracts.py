@@ -4,6 +4,8 @@
     contracts/published/asyncapi.json            all events (AsyncAPI 3)
     contracts/published/events/<type>.json       JSON Schema of each event's data
     gateway/gateway/openapi.json                 the public REST interface, merged: what an app sees
+    gateway/gateway/asyncapi.json                the events once more, for the gateway's pages
+    gateway/gateway/errors.json                  every problem code, for the gateway's pages
 
 A house test fails when the files are not what the code says.
 """
@@ -20,7 +22,7 @@ from contracts.event import EVENTS, Envelope, Event
 from kit import openapi
 from kit.inbox import Subscribers
 
-from . import VERSION
+from . import VERSION, error_codes
 from .programs import SERVICES, Program
 
 HIDDEN = ("/internal/", "/callbacks/")
@@ -218,7 +220,9 @@ def files() -> dict[str, str]:
     out["gateway/gateway/openapi.json"] = _dump(
         merged(documents | {"gateway": openapi_of_gateway()})
     )
-    out["contracts/published/asyncapi.json"] = _dump(asyncapi())
+    events = _dump(asyncapi())
+    out["contracts/published/asyncapi.json"] = out["gateway/gateway/asyncapi.json"] = events
+    out["gateway/gateway/errors.json"] = _dump(error_codes.gathered())
     for kind, event in EVENTS.items():
         out[f"contracts/published/events/{kind}.json"] = _dump(_schema(event))
     return out

@@ -52,8 +52,8 @@ class Beam:
             )
             for service in SERVICES
         }
-        self.table: Table[tuple[Route, Pool]] = Table(
-            [(route, (route, self.pools[route.service])) for route in ROUTES]
+        self.table: Table[tuple[Route, Pool | None]] = Table(
+            [(route, (route, self.pools.get(route.service))) for route in ROUTES]
         )
         self.limiter = Limiter(settings.gateway_rate, settings.gateway_burst)
         self.counters = Counters()

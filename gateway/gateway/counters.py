@@ -13,7 +13,7 @@ from prometheus_client.core import (
 )
 from prometheus_client.registry import Collector
 
-from .table import SERVICES
+from .table import OWN, SERVICES
 
 if TYPE_CHECKING:
     from .beam import Beam
@@ -37,7 +37,7 @@ class Counters:
     """Plain numbers, written by the event loop alone, read by the scraper."""
 
     def __init__(self) -> None:
-        self.lines: dict[str, dict[int, _Line]] = {"none": {}}
+        self.lines: dict[str, dict[int, _Line]] = {"none": {}, OWN: {}}
         for service in SERVICES:
             self.lines[service] = {}
 

@@ -87,7 +87,7 @@ class BeamProtocol(Reader):
         if x.upstream is not None:
             full = x.upstream.stopped
         else:
-            full = x.body_bytes > HIGH_WATER and x.route is not None
+            full = x.body_bytes > HIGH_WATER and x.pool is not None
         if full or len(queue) > 1:
             if self.phase == BODY and not self.flow.read_paused:
                 # It is no longer the client that we wait for.

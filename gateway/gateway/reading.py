@@ -189,6 +189,8 @@ class Reader(HttpToolsProtocol):
             x.headers = headers
         else:
             x.route, x.pool = found
+            if x.pool is None:
+                x.headers = headers
             if x.length is not None and x.length > x.route.body_limit:
                 return "too_large"
         return None

@@ -24,6 +24,7 @@ NAMES = {
     "logistics": ("寄送", "Delivery"),
     "helpdesk": ("好差评", "Ratings"),
     "exchange": ("数据交换", "The exchange"),
+    "gateway": ("统一入口", "The gateway"),
 }
 """How the services are called where people read."""
 

@@ -1,39 +1,24 @@
-"""The gateway's own addresses: index page, health, merged API reference."""
+"""The gateway's own addresses: index page and health."""
 
 import asyncio
-import base64
-import hashlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from html import escape
-from importlib.resources import files
 
 import httpx
 from fastapi import APIRouter, Request
-from starlette.responses import HTMLResponse, JSONResponse, Response
+from starlette.responses import HTMLResponse, JSONResponse
 
 from kit.auth import Public
-from kit.errors import NotFound
 
+from .pages import layout
 from .refusals import NAMES
 from .settings import GatewaySettings
 from .table import SERVICES
 
-router = APIRouter()
+router = APIRouter(include_in_schema=False)
 PROBE_SECONDS = 1.0
 PROBE_KEEP_SECONDS = 1.0
-
-_STYLE = (
-    "body{font:1.125rem/1.6 system-ui,sans-serif;max-width:42rem;margin:2rem auto;"
-    "padding:0 1rem;color:#1a1a1a;background:#fff}a{color:#0b4f9e}li{margin:.3rem 0}"
-)
-_STYLE_HASH = base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()
-_SECURITY = {
-    "content-security-policy": f"default-src 'none'; style-src 'sha256-{_STYLE_HASH}'; "
-    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
-    "referrer-policy": "no-referrer",
-    "cache-control": "no-cache",
-}
 
 
 class Probe:
@@ -81,18 +66,19 @@ async def ready(_: Public, request: Request) -> JSONResponse:
     return JSONResponse({"status": "degraded" if degraded else "ok", "degraded": degraded})
 
 
-def reference() -> bytes | None:
-    """The merged OpenAPI document that lies in the package, if it has been generated."""
-    file = files("gateway").joinpath("openapi.json")
-    return file.read_bytes() if file.is_file() else None
+_REFERENCE = (
+    ("/docs", "接口文档 · API reference"),
+    ("/docs/events", "事件 · Events"),
+    ("/docs/errors", "错误代码 · Problem codes"),
+    ("/openapi.json", "接口文档(OpenAPI JSON)"),
+    ("/v1/events/asyncapi.json", "事件(AsyncAPI JSON)"),
+    ("/v1/items", "办事事项目录(JSON)"),
+    ("/.well-known/openid-configuration", "统一身份配置(OpenID)"),
+)
 
 
-@router.get("/openapi.json", summary="The API reference of all services")
-async def openapi(_: Public) -> Response:
-    document = reference()
-    if document is None:
-        raise NotFound("接口文档尚未生成。", "The API reference has not been generated.")
-    return Response(document, media_type="application/json")
+def _list(links: tuple[tuple[str, str], ...]) -> str:
+    return "".join(f'<li><a href="{href}">{text}</a></li>' for href, text in links)
 
 
 def page(lines: dict[str, bool]) -> str:
@@ -101,22 +87,16 @@ def page(lines: dict[str, bool]) -> str:
         f"<li>{escape(NAMES[service][0])}:{'暂不可用' if away else '正常'}</li>"
         for service, away in lines.items()
     )
-    return (
-        '<!doctype html><html lang="zh-CN"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width,initial-scale=1">'
-        f"<title>一网通办 · 一梁四柱</title><style>{_STYLE}</style></head><body><main>"
-        "<h1>一网通办 · 一梁四柱</h1>"
+    health = (("/health/live", "存活检查"), ("/health/ready", "就绪检查"))
+    return layout.page(
+        "一网通办 · 一梁四柱",
         "<p>这里是全市政务服务的统一入口。应用通过此地址调用所有服务的接口。</p>"
-        '<h2>接口</h2><ul><li><a href="/openapi.json">接口文档(OpenAPI JSON)</a></li>'
-        '<li><a href="/v1/items">办事事项目录(JSON)</a></li>'
-        '<li><a href="/.well-known/openid-configuration">统一身份配置(OpenID)</a></li></ul>'
-        '<h2>运行状态</h2><ul><li><a href="/health/live">存活检查</a></li>'
-        f'<li><a href="/health/ready">就绪检查</a></li></ul><ul>{pillars}</ul>'
-        "</main></body></html>"
+        f"<h2>接口</h2><ul>{_list(_REFERENCE)}</ul>"
+        f"<h2>运行状态</h2><ul>{_list(health)}</ul><ul>{pillars}</ul>",
     )
 
 
 @router.get("/", summary="Index page", response_class=HTMLResponse)
 async def index(_: Public, request: Request) -> HTMLResponse:
     degraded = await request.state.probe.degraded()
-    return HTMLResponse(page({s: s in degraded for s in SERVICES}), headers=_SECURITY)
+    return HTMLResponse(page({s: s in degraded for s in SERVICES}), headers=layout.PLAIN)

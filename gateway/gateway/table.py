@@ -18,10 +18,14 @@ SERVICES = (
     "exchange",
 )
 
+OWN = "gateway"
+"""Instead of a service: the gateway's app answers, behind the same token check and limits."""
+
 
 @dataclass(frozen=True)
 class Route:
-    """One prefix. It matches whole path segments; the longest match wins."""
+    """One prefix and the service that owns it. It matches whole path segments; the longest match
+    wins."""
 
     prefix: str
     service: str
@@ -71,6 +75,7 @@ ROUTES = (
     Route("/v1/ratings", "helpdesk"),
     Route("/v1/ratings/criteria", "helpdesk", public=True, exact=True),
     Route("/v1/events", "exchange", seconds=60.0),
+    Route("/v1/events/asyncapi.json", OWN, exact=True, public=True, body_limit=0),
     Route("/v1/partners", "exchange"),
     Route("/v1/me/matters", "exchange"),
     *(Route(f"/v1/ops/{service}", service, body_limit=64 * KIB) for service in SERVICES),

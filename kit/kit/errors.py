@@ -126,7 +126,7 @@ def problem_response(request: Request, problem: Problem) -> Response:
     return Response(body, problem.status, headers, media_type="application/problem+json")
 
 
-_HTTP = {
+BY_STATUS = {
     400: ("bad_request", "无法读懂请求。请检查格式后重试。", "The request could not be read."),
     404: ("not_found", "没有这个地址。请对照接口文档。", "There is no such address here."),
     405: (
@@ -137,6 +137,7 @@ _HTTP = {
     413: ("too_large", "请求内容太大。请缩小后重试。", "The request is too large."),
     415: ("media_type", "请以 application/json 提交。", "Send application/json."),
 }
+OTHER_STATUS = ("http_error", "请求未被接受。", "Not accepted.")
 _PYDANTIC = {
     "missing": ("请填写此项。", "Please fill in this field."),
     "extra_forbidden": ("没有此字段,请删除。", "There is no such field; leave it out."),
@@ -189,7 +190,7 @@ def install(app: FastAPI) -> None:
 
     async def on_http(request: Request, exc: Exception) -> Response:
         assert isinstance(exc, HTTPException)
-        code, zh, en = _HTTP.get(exc.status_code, ("http_error", "请求未被接受。", "Not accepted."))
+        code, zh, en = BY_STATUS.get(exc.status_code, OTHER_STATUS)
         problem = Problem(zh, en, headers=exc.headers)
         problem.__dict__.update(status=exc.status_code, code=code, title=(zh, en))
         return problem_response(request, problem)

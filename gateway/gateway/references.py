@@ -1,0 +1,99 @@
+"""The reference for developers: API, events, problem codes. All lies in the package; a browser
+asks nobody else for anything."""
+
+import json
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+from fastapi import APIRouter
+from starlette.responses import HTMLResponse, Response
+
+from kit.auth import Public
+from kit.errors import NotFound
+
+from .pages import errors, events, layout
+
+router = APIRouter(include_in_schema=False)
+
+_ASSETS = {
+    "swagger-ui-bundle.js": ("pages/vendor/swagger-ui-bundle.js", "text/javascript"),
+    "swagger-ui.css": ("pages/vendor/swagger-ui.css", "text/css"),
+    "start.js": ("pages/start.js", "text/javascript"),
+}
+_DOCS = (
+    f'{layout.HEAD}<title>接口文档 · API reference</title><link rel="stylesheet" '
+    'href="/docs/assets/swagger-ui.css"></head><body><main>'
+    '<p><a href="/">一网通办</a> · <a href="/docs/events">事件 Events</a> · '
+    '<a href="/docs/errors">错误代码 Problem codes</a> · '
+    '<a href="/openapi.json">OpenAPI JSON</a></p><noscript><p>此页需要 JavaScript,'
+    "也可直接下载 OpenAPI JSON。This page needs JavaScript; the JSON does not.</p></noscript>"
+    '<div id="reference"></div></main><script src="/docs/assets/swagger-ui-bundle.js"></script>'
+    '<script src="/docs/assets/start.js"></script></body></html>'
+)
+
+
+@cache
+def published(name: str) -> bytes:
+    """A document that `beam contracts` wrote into the package. Raises NotFound before it has."""
+    file = files("gateway").joinpath(name)
+    if not file.is_file():
+        raise NotFound("接口文档尚未生成。", "The reference has not been generated.")
+    return file.read_bytes()
+
+
+@cache
+def _events_page() -> str:
+    document: dict[str, Any] = json.loads(published("asyncapi.json"))
+    return events.render(document)
+
+
+@cache
+def _errors_page() -> str:
+    listed: list[dict[str, Any]] = json.loads(published("errors.json"))
+    return errors.render(listed)
+
+
+@router.get("/openapi.json")
+async def openapi(_: Public) -> Response:
+    """The API reference of all services."""
+    return Response(published("openapi.json"), media_type="application/json")
+
+
+@router.get("/v1/events/asyncapi.json")
+async def asyncapi(_: Public) -> Response:
+    """All events, who sends and who hears them (AsyncAPI 3)."""
+    return Response(published("asyncapi.json"), media_type="application/json")
+
+
+@router.get("/docs")
+async def docs(_: Public) -> HTMLResponse:
+    """The API reference to read and to try."""
+    return HTMLResponse(_DOCS, headers=layout.WITH_SCRIPT)
+
+
+@router.get("/docs/events")
+async def docs_events(_: Public) -> HTMLResponse:
+    """Every event as a page."""
+    return HTMLResponse(_events_page(), headers=layout.PLAIN)
+
+
+@router.get("/docs/errors")
+async def docs_errors(_: Public) -> HTMLResponse:
+    """Every problem code as a page."""
+    return HTMLResponse(_errors_page(), headers=layout.PLAIN)
+
+
+@cache
+def _asset(name: str) -> Response:
+    if name not in _ASSETS:
+        raise NotFound("没有这个地址。请对照接口文档。", "There is no such address here.")
+    path, kind = _ASSETS[name]
+    content = files("gateway").joinpath(path).read_bytes()
+    return Response(content, media_type=kind, headers={"cache-control": "public, max-age=3600"})
+
+
+@router.get("/docs/assets/{name}")
+async def asset(_: Public, name: str) -> Response:
+    """Script and style of the API reference."""
+    return _asset(name)

@@ -1,0 +1,119 @@
+"""The reference pages: whole, anchored, and nothing of them from outside."""
+
+import json
+import re
+from html import unescape
+from html.parser import HTMLParser
+
+import pytest
+
+from beam.programs import SERVICES as PROGRAMS
+from gateway.refusals import NAMES, REFUSALS
+from gateway.table import OWN, ROUTES
+
+from .conftest import Door, Recorder, request, talk
+
+PAGES = ("/", "/docs", "/docs/events", "/docs/errors")
+
+
+class Outline(HTMLParser):
+    """Ids, addresses and open elements of a page."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.ids: list[str] = []
+        self.links: list[str] = []
+        self.open: list[str] = []
+        self.feed(page)
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag not in ("meta", "link", "br"):
+            self.open.append(tag)
+        known = dict(attrs)
+        self.ids += [known["id"] or ""] if "id" in known else []
+        self.links += [v for k in ("href", "src") if (v := known.get(k))]
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+
+async def read(door: Door, path: str) -> tuple[str, Outline]:
+    [answer] = await talk(door.port, request(path=path))
+    assert answer.status == 200
+    page = answer.body.decode()
+    return page, Outline(page)
+
+
+@pytest.mark.parametrize("path", PAGES)
+async def test_a_page_is_whole_and_leads_nowhere_outside(shared_door: Door, path: str) -> None:
+    _, outline = await read(shared_door, path)
+    assert len(set(outline.ids)) == len(outline.ids)
+    for link in outline.links:
+        assert link.startswith(("/", "#")) or link == "data:,", link
+        if link.startswith("#"):
+            assert unescape(link[1:]) in outline.ids
+
+
+@pytest.mark.parametrize("path", PAGES)
+async def test_the_policy_of_a_page_is_strict(shared_door: Door, path: str) -> None:
+    [answer] = await talk(shared_door.port, request(path=path))
+    policy = answer.header("content-security-policy") or ""
+    assert policy.startswith("default-src 'none'")
+    assert "unsafe" not in policy
+    assert "frame-ancestors 'none'" in policy
+
+
+async def test_what_the_pages_link_is_there(shared_door: Door) -> None:
+    for path in PAGES:
+        _, outline = await read(shared_door, path)
+        for link in {link.partition("#")[0] for link in outline.links if link.startswith("/")}:
+            if any(link.startswith(p) for p in ("/v1/events/schemas", "/v1/items", "/.well")):
+                continue  # a service answers
+            [answer] = await talk(shared_door.port, request(path=link))
+            assert answer.status == 200, link
+
+
+async def test_every_problem_code_has_its_place(shared_door: Door) -> None:
+    page, outline = await read(shared_door, "/docs/errors")
+    assert set(REFUSALS) | {"stale", "invalid", "four_eyes", "internal"} <= set(outline.ids)
+    for refusal in REFUSALS.values():
+        assert refusal.title[1] in unescape(page) or refusal.status in (400, 404, 405, 413, 429)
+    [answer] = await talk(shared_door.port, request(path="/nothing"))
+    where, _, anchor = answer.problem["type"].partition("#")
+    assert (where, anchor in outline.ids) == ("/docs/errors", True)
+
+
+async def test_every_event_has_its_place(shared_door: Door, shared_recorder: Recorder) -> None:
+    before = len(shared_recorder.seen)
+    [answer] = await talk(shared_door.port, request(path="/v1/events/asyncapi.json"))
+    document = json.loads(answer.body)
+    assert document["asyncapi"] == "3.0.0"
+    page, outline = await read(shared_door, "/docs/events")
+    assert set(document["channels"]) <= set(outline.ids)
+    for section in re.findall(r"<section.*?</section>", page, re.S):
+        assert re.search(r"发出 sent by: <code>\w+</code>", section)
+        assert "exchange.keep_in_feed" in section
+        assert "<caption>data</caption>" in section
+    assert len(shared_recorder.seen) == before
+
+
+async def test_a_wrong_token_does_not_read_what_the_table_guards(shared_door: Door) -> None:
+    raw = request(path="/v1/events/asyncapi.json", Authorization="Bearer x.y.z")
+    [answer] = await talk(shared_door.port, raw)
+    assert answer.status == 401
+
+
+async def test_no_asset_but_the_three(shared_door: Door) -> None:
+    [answer] = await talk(shared_door.port, request(path="/docs/assets/start.js"))
+    assert answer.header("content-type") == "text/javascript; charset=utf-8"
+    for name in ("VERSION", "settings.py", "%2e%2e"):
+        [answer] = await talk(shared_door.port, request(path=f"/docs/assets/{name}"))
+        assert answer.status in (400, 404), name
+
+
+def test_every_route_has_an_owner_that_exists() -> None:
+    owners = {program.name for program in PROGRAMS} | {OWN}
+    assert {route.service for route in ROUTES} == owners
+    assert set(NAMES) == owners
+    assert len({route.prefix for route in ROUTES}) == len(ROUTES)
