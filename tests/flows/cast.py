@@ -1,0 +1,143 @@
+"""Callers of every kind for the tests of rights and bad input.
+
+The demonstration has a handful of accounts; rights need callers of other departments, regions and
+kinds. Their tokens are signed with the platform's own signing key, read as its operator could.
+"""
+
+import contextlib
+import json
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import httpx
+
+from beam.journey.stage import Place, Stage
+from kit.ids import uuid7
+from kit.jose import SigningKey
+from kit.secrets import Vault
+
+LEAD, HELPER, STRANGER = "SAMR", "FIRE", "MCA"
+HERE, ELSEWHERE, CITY = "310115", "310104", "310000"
+
+
+def _staff(role: str, dept: str = LEAD, region: str = HERE, name: str = "") -> dict[str, Any]:
+    subject = f"stf_{name or role}_{dept.lower()}_{region}"
+    return {"sub": subject, "kind": "staff", "roles": [role], "dept": dept, "region": region}
+
+
+ROLES: dict[str, dict[str, Any] | None] = {
+    "nobody": None,
+    "owner": {"kind": "person"},
+    "other": {"sub": "acc_lisi", "kind": "person", "acr": "L3"},
+    "enterprise": {"sub": "acc_somefirm", "kind": "enterprise", "acr": "L3"},
+    "counter": {"sub": "stf_w01", **{k: v for k, v in _staff("counter").items() if k != "sub"}},
+    "reviewer": {"sub": "stf_r01", **{k: v for k, v in _staff("reviewer").items() if k != "sub"}},
+    "supervisor": {
+        "sub": "stf_s01",
+        **{k: v for k, v in _staff("supervisor").items() if k != "sub"},
+    },
+    "operator": {"sub": "stf_o01", **{k: v for k, v in _staff("operator").items() if k != "sub"}},
+    "helping counter": _staff("counter", HELPER),
+    "helping reviewer": _staff("reviewer", HELPER),
+    "foreign counter": _staff("counter", STRANGER),
+    "foreign reviewer": _staff("reviewer", STRANGER),
+    "foreign supervisor": _staff("supervisor", STRANGER),
+    "foreign operator": _staff("operator", STRANGER),
+    "far counter": _staff("counter", LEAD, ELSEWHERE),
+    "far reviewer": _staff("reviewer", LEAD, ELSEWHERE),
+    "far supervisor": _staff("supervisor", LEAD, ELSEWHERE),
+    "city reviewer": _staff("reviewer", LEAD, CITY),
+    "service": {"sub": "svc-case", "kind": "service", "client_id": "svc-case"},
+    "partner": {"sub": "dept-SAMR", "kind": "partner", "dept": LEAD},
+    "foreign partner": {"sub": "dept-MCA", "kind": "partner", "dept": STRANGER},
+}
+"""Name → claims of its token. `owner` is the person whose objects the tests are about; `helping`
+staff belong to a department with a task in the case, `foreign` to one without, `far` ones to
+another district, `city` ones to the whole city."""
+
+
+@dataclass
+class Cast:
+    """The platform, its folder, and a client for each kind of caller."""
+
+    place: Place
+    stage: Stage
+    data: Path
+    run: dict[str, Any]
+    client: httpx.AsyncClient
+    owner: str = ""
+    """Account id of the person whose objects the tests are about."""
+    _key: SigningKey | None = None
+
+    @classmethod
+    @contextlib.asynccontextmanager
+    async def of(cls, place: Place, data: Path) -> AsyncIterator["Cast"]:
+        run = json.loads((data / "run.json").read_text())
+        limits = httpx.Limits(max_connections=24, max_keepalive_connections=24)
+        stage = Stage(place)
+        async with httpx.AsyncClient(timeout=30, trust_env=False, limits=limits) as client:
+            cast = cls(place, stage, data, run, client)
+            async with cast.database("identity") as database:
+                row = await database.fetchrow(
+                    "select kid, pem from signing_key where state = 'current'"
+                )
+            pem = cast.vault("identity").open(row["pem"], bound_to=f"signing_key|pem|{row['kid']}")
+            cast._key = SigningKey(pem.encode())
+            try:
+                yield cast
+            finally:
+                await stage.close()
+
+    @contextlib.asynccontextmanager
+    async def database(self, service: str) -> AsyncIterator[Any]:
+        """A connection to a service's database, with the service's own least-rights role."""
+        connection = await asyncpg.connect(self.run["postgres"][service])
+        try:
+            yield connection
+        finally:
+            await connection.close()
+
+    def vault(self, service: str) -> Vault:
+        return Vault.from_file(self.data / "vault" / f"{service}.json")
+
+    async def account_id(self, phone: str) -> str:
+        """The account that was registered with this telephone number."""
+        index = self.vault("identity").index(f"phone|{phone}")
+        async with self.database("identity") as database:
+            found = await database.fetchval("select id from account where phone_index = $1", index)
+        return str(found)
+
+    def token(self, role: str, **claims: Any) -> str:
+        """A fresh access token of this role."""
+        assert self._key is not None
+        now = int(time.time())
+        base = {
+            "iss": self.place.gateway,
+            "aud": "beam",
+            "jti": uuid7().hex,
+            "iat": now,
+            "exp": now + 900,
+            "acr": "L2",
+            "client_id": "demo-app",
+            "scope": "openid",
+        }
+        known = ROLES[role]
+        assert known is not None
+        subject = {"sub": self.owner} if role == "owner" else {}
+        return self._key.sign({**base, **subject, **known, **claims}, "at+jwt")
+
+    def headers(self, role: str) -> dict[str, str]:
+        """The Authorization header of this role; none for nobody."""
+        if ROLES[role] is None:
+            return {}
+        return {"authorization": f"Bearer {self.token(role)}"}
+
+    def logs(self) -> dict[str, str]:
+        """Every log file of the platform with what it says until now."""
+        files = [*(self.data / "logs").iterdir(), self.data / "nats" / "nats.log"]
+        files.append(self.data.parent / f"{self.data.name}.log")
+        return {file.name: file.read_text(errors="replace") for file in files}
