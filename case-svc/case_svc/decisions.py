@@ -7,7 +7,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from contracts.case import Outcome
 from kit.auth import Caller
-from kit.errors import Invalid
+from kit.errors import Conflict, Invalid
 
 from . import clocks
 from .models import Case
@@ -134,5 +134,5 @@ async def shipment_trouble(session: AsyncSession, *, case_id: str, what: str) ->
 def handed_over(session: AsyncSession, case: Case, caller: Caller) -> None:
     """The applicant collected the licence at the counter (case locked)."""
     if case.delivery != "counter":
-        raise Invalid("此办件选择了寄送,不在窗口领取。", "This case is delivered, not collected.")
+        raise Conflict("此办件选择了寄送,不在窗口领取。", "This case is delivered, not collected.")
     _close(session, case, By.caller(caller))

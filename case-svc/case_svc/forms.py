@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import date
 from typing import Any
 
-from kit.errors import Invalid
+from kit.errors import Invalid, pointer
 from kit.secrets import Vault
 
 from .models import Case
@@ -76,12 +76,13 @@ def check(item: Mapping[str, Any], values: Mapping[str, Any], *, complete: bool)
     errors = []
 
     def add(name: str, code: str, zh: str, en: str) -> None:
-        pointer = "/form/" + name.replace("~", "~0").replace("/", "~1")
-        errors.append({"pointer": pointer, "code": code, "message": zh, "message_en": en})
+        errors.append(
+            {"pointer": pointer(("form", name)), "code": code, "message": zh, "message_en": en}
+        )
 
     for name, value in values.items():
         if name not in fields:
-            add(name[:60], "extra_forbidden", "此事项没有这个字段,请删除。", "No such field here.")
+            add(name, "extra_forbidden", "此事项没有这个字段,请删除。", "No such field here.")
         elif value not in (None, "") and (trouble := unfit(fields[name], value)):
             add(name, *trouble)
     if complete:

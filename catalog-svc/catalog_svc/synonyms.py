@@ -31,10 +31,18 @@ def adding(rows: Sequence[dict[str, Any]]) -> Any:
 async def put(session: AsyncSession, term: str, means: Sequence[str]) -> Synonym:
     """Let `term` stand for `means`. Raises Invalid when the term has no letter to search for."""
     row = row_of(term, means)
-    if not row["term"] or not all(row["means"]):
+    empty = [f"/body/means/{n}" for n, meaning in enumerate(row["means"]) if not meaning]
+    if not row["term"]:
+        empty.insert(0, "/path/term")
+    if empty:
+        zh, en = "应包含汉字、字母或数字。", "It needs a letter or a digit."
         raise Invalid(
             "说法和含义都应包含汉字、字母或数字。",
             "A term and its meanings need a letter or a digit.",
+            errors=[
+                {"pointer": place, "code": "no_letter", "message": zh, "message_en": en}
+                for place in empty
+            ],
         )
     write = insert(Synonym).values(row)
     put = write.on_conflict_do_update(index_elements=["term"], set_=row).returning(Synonym)

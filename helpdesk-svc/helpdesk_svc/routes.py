@@ -8,7 +8,7 @@ from fastapi import Path, Query, Request, Response
 from kit.app import Runtime
 from kit.auth import Applicant, Operator, Public, Staff
 from kit.pages import Cursor, Limit, Page, clamp
-from kit.routing import IfMatch, Session, check_version, etag, not_modified
+from kit.routing import NOT_MODIFIED, IfMatch, Session, check_version, etag, not_modified
 from kit.routing import router as new_router
 
 from . import policies, ratings, schemas
@@ -107,7 +107,7 @@ async def put_rating_policy(
     return schemas.PolicyOut.model_validate(row)
 
 
-@router.get("/ratings/{rating_id}", response_model=schemas.RatingOut)
+@router.get("/ratings/{rating_id}", response_model=schemas.RatingOut, responses=NOT_MODIFIED)
 async def get_rating(
     caller: Applicant, request: Request, response: Response, session: Session, rating_id: str
 ) -> Any:

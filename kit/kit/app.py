@@ -19,6 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
 from . import context, errors, metrics, openapi, ops, telemetry, traces, versions
 from .auth import Keyring
+from .bodies import BodyLimit
 from .bus import Bus
 from .calls import Calls
 from .db import Sessions, open_engine, open_sessions
@@ -92,8 +93,8 @@ def create_app(
         docs_url=None,
         redoc_url=None,
         generate_unique_id_function=lambda route: route.name,
-        max_body_size=max_body,
     )
+    app.add_middleware(BodyLimit, limit=max_body)
     app.add_middleware(telemetry.RequestTelemetry, service=settings.service)
     errors.install(app)
     for router in (*routers, ops.router(settings.service)):

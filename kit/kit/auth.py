@@ -148,9 +148,13 @@ class Keyring:
                 claims = self._claims(token)
             except UnknownKey:
                 wait = UNKNOWN_KID_SECONDS if len(self._keys) else 1
-                if now - self._tried <= wait:
+                if self._lock.locked():  # somebody is fetching them: many come at once at first
+                    async with self._lock:
+                        pass
+                elif now - self._tried <= wait:
                     raise
-                await self._fetch(now)
+                else:
+                    await self._fetch(now)
                 claims = self._claims(token)
             caller = Caller.from_claims(claims, token)
         except BadToken:

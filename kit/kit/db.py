@@ -72,6 +72,7 @@ class IdempotencyKey(KitBase):
     status: Mapped[int | None]
     headers: Mapped[dict[str, str] | None] = mapped_column(JSONB)
     body: Mapped[bytes | None] = mapped_column(LargeBinary)
+    """Sealed: it holds what the caller was told, personal data too."""
     created_at: Mapped[Now] = mapped_column(index=True)
 
 

@@ -148,22 +148,33 @@ _PYDANTIC = {
 }
 
 
+_PLAIN = re.compile(r"(?!(?:\D*\d){4})[A-Za-z_][A-Za-z0-9_-]{0,59}")
+
+
+def pointer(place: Sequence[Any]) -> str:
+    """A JSON pointer. Names in it may be the client's own invention: one that does not look like
+    the name of a field (and may be a telephone number, say) is shown as `?`."""
+    parts = []
+    for part in place:
+        known = isinstance(part, int) or _PLAIN.fullmatch(str(part))
+        parts.append(str(part) if known else "?")
+    return "/" + "/".join(parts)
+
+
 def field_errors(errors: Sequence[Any]) -> list[dict[str, str]]:
     """pydantic errors → pointer, code and bilingual message; never the value itself."""
     found = []
     for error in errors:
-        where = [str(part).replace("~", "~0").replace("/", "~1") for part in error["loc"]]
         kind = str(error["type"])
         if kind == "value_error" and error.get("ctx"):
             cause = error["ctx"].get("error")
             zh, en = getattr(cause, "zh", None), getattr(cause, "en", None)
         else:
             zh, en = _PYDANTIC.get(kind, (None, None))
-        pointer = "/" + "/".join(where)
         code = re.sub(r"[^a-z0-9_]", "_", kind.lower())
         found.append(
             {
-                "pointer": pointer,
+                "pointer": pointer(error["loc"]),
                 "code": code,
                 "message": zh or "请检查此项的格式和范围。",
                 "message_en": en or "Check the form and range of this field.",

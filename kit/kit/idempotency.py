@@ -3,6 +3,7 @@
 The key is scoped to client and route; another body under it is refused (422). The row is
 inserted in the request's own transaction: a second request with the key waits on the first one's
 row, then meets its stored answer. A request that failed stores nothing and may be repeated.
+Answers hold people's data, so they lie sealed.
 """
 
 import hashlib
@@ -18,6 +19,7 @@ from . import crash
 from .auth import authenticate
 from .db import IdempotencyKey
 from .errors import InProgress, KeyMissing, KeyReused, Problem
+from .secrets import Vault
 
 KEPT_HEADERS = ("content-type", "etag", "location")
 WAIT = text("set local lock_timeout = '3s'")
@@ -35,7 +37,12 @@ class Claim:
     client: str
     route: str
     key: str
+    vault: Vault
     replay: Response | None = None
+
+    @property
+    def bound_to(self) -> str:
+        return f"idempotency_key|body|{self.client} {self.route} {self.key}"
 
 
 def read_key(request: Request, *, required: bool) -> str | None:
@@ -83,7 +90,7 @@ async def claim(
             "The same request is being worked on. Retry with the same key in a moment.",
             headers={"retry-after": "1"},
         ) from None
-    mine = Claim(client, route, key)
+    mine = Claim(client, route, key, request.app.state.runtime.vault)
     if taken is not None:
         return mine
     kept = (
@@ -95,16 +102,19 @@ async def claim(
             "This Idempotency-Key belongs to a request with other content. Use a new one.",
         )
     headers = {**(kept.headers or {}), "idempotent-replayed": "true"}
-    mine.replay = Response(kept.body or b"", kept.status or 200, headers)
+    body = mine.vault.open_bytes(kept.body, bound_to=mine.bound_to) if kept.body else b""
+    mine.replay = Response(body, kept.status or 200, headers)
     return mine
 
 
 async def keep(session: AsyncSession, claim: Claim, response: Response) -> None:
     """Store the answer with its effect, to be given again for the same key."""
     headers = {name: response.headers[name] for name in KEPT_HEADERS if name in response.headers}
+    body = bytes(response.body)
+    sealed = claim.vault.seal_bytes(body, bound_to=claim.bound_to) if body else b""
     await session.flush()
     await session.execute(
         update(IdempotencyKey)
         .filter_by(client=claim.client, route=claim.route, key=claim.key)
-        .values(status=response.status_code, headers=headers, body=bytes(response.body))
+        .values(status=response.status_code, headers=headers, body=sealed)
     )

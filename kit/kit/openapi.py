@@ -39,9 +39,23 @@ KEY_HEADER = {
     "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[\\x20-\\x7e]+$"},
     "description": "Repeat it when you retry: the same key gives the same answer and one effect.",
 }
-ANSWERS = {"400": "bad request", "404": "not found", "503": "temporarily unavailable"}
+ANSWERS = {
+    "400": "bad request",
+    "401": "the access token that came along is not valid",
+    "404": "not found",
+    "422": "something needs a change; see errors",
+    "429": "too many requests; see Retry-After",
+    "502": "the service broke off",
+    "503": "temporarily unavailable",
+    "504": "no answer in time",
+}
 SIGNED_IN = {"401": "sign in first", "403": "not allowed"}
-WRITING = {"409": "conflicts with the present state", "412": "stale", "428": "If-Match is missing"}
+WRITING = {
+    "409": "conflicts with the present state",
+    "412": "stale",
+    "413": "too large",
+    "428": "If-Match is missing",
+}
 
 
 def _problem(description: str) -> dict[str, Any]:
@@ -76,9 +90,8 @@ def _complete(method: str, operation: dict[str, Any]) -> None:
         wanted |= SIGNED_IN
     if method != "get":
         wanted |= WRITING
-    if "422" in answers or "requestBody" in operation:
-        wanted["422"] = "something needs a change; see errors"
-        answers.pop("422", None)
+    if answers.get("422", {}).get("description") == "Validation Error":
+        answers.pop("422")
     for status, description in wanted.items():
         answers.setdefault(status, _problem(description))
     if method == "post" and "201" in answers:

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from . import audit, crash, idempotency
+from .bodies import check_texts
 from .errors import ConditionRequired, Stale
 from .metrics import REPLAYS
 
@@ -42,6 +43,7 @@ class BeamRoute(APIRoute):
         async def run(request: Request) -> Response:
             async with request.app.state.runtime.sessions() as session:
                 request.state.session = session
+                await check_texts(request)
                 if not writes:
                     return await handle(request)
                 claim = await idempotency.claim(session, request, path, required=key_needed)
@@ -107,6 +109,12 @@ def check_version(version: int, seen: int | None, *, required: bool = False) -> 
             "内容已被更新。请重新读取后再提交;您填写的内容没有保存。",
             "It was changed in the meantime. Read it again, then submit; nothing was saved.",
         )
+
+
+NOT_MODIFIED: dict[int | str, dict[str, Any]] = {
+    304: {"description": "If-None-Match names the version that is still current"}
+}
+"""`responses=` of a route that answers with `not_modified`."""
 
 
 def not_modified(request: Request, version: int) -> Response | None:

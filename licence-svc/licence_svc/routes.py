@@ -7,7 +7,7 @@ from fastapi import Path, Query, Request, Response
 from kit.app import Runtime
 from kit.auth import Applicant, Operator, Public, Reviewer
 from kit.pages import Cursor, Limit, Page, clamp
-from kit.routing import IfMatch, Session, check_version, etag, not_modified
+from kit.routing import NOT_MODIFIED, IfMatch, Session, check_version, etag, not_modified
 from kit.routing import router as new_router
 
 from . import faces, licences, orders, presentations, schemas, status_lists, types
@@ -92,7 +92,7 @@ async def list_my_licences_in_force(
     return Page(items=[schemas.LicenceOut.of(faces.face(vault, row)) for row in rows])
 
 
-@router.get("/licences/{licence_id}", response_model=schemas.LicenceDetail)
+@router.get("/licences/{licence_id}", response_model=schemas.LicenceDetail, responses=NOT_MODIFIED)
 async def get_licence(
     caller: Applicant, request: Request, response: Response, session: Session, licence_id: str
 ) -> Any:

@@ -8,7 +8,7 @@ from kit import crash
 from kit.auth import Applicant, Caller, Gate, Operator
 from kit.idempotency import read_key
 from kit.pages import Cursor, Limit, Page, clamp
-from kit.routing import Session, etag, not_modified, router
+from kit.routing import NOT_MODIFIED, Session, etag, not_modified, router
 
 from . import attempts, ledger, orders, refunds
 from .models import RefundState
@@ -56,7 +56,7 @@ def _next(request: Request, last: str, filters: dict[str, Any]) -> str:
     return str(request.url.include_query_params(cursor=cursor).replace(scheme="", netloc=""))
 
 
-@payments.get("/{payment_id}", response_model=PaymentDetail)
+@payments.get("/{payment_id}", response_model=PaymentDetail, responses=NOT_MODIFIED)
 async def get_payment(
     request: Request, response: Response, session: Session, caller: Reader, payment_id: str
 ) -> Any:

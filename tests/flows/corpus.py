@@ -9,29 +9,35 @@ from collections.abc import Iterator
 from typing import Any
 from urllib.parse import quote
 
-MARK = "zq" + secrets.token_hex(8)
+MARK = f"zq{secrets.randbelow(10**16):016d}"
 
-PATH_VALUES: tuple[str, ...] = tuple(
-    quote(text, safe="~")
-    for text in (
-        MARK,
-        f"{MARK}\x00",
-        f"' or 1=1--{MARK}",
-        f"%{MARK}_",
-        f"{MARK}\u202e𠮷😀",
-        f"{MARK}\r\nset-cookie: x=1",
-        "x" * 3000 + MARK,
-        "0",
-        "-1",
-        "9" * 400,
-        "1e5",
-        "NaN",
-        "null",
-        "_",
-        "{}",
-        "case_" + "0" * 32,
-    )
-) + ("%ED%A0%80" + MARK, "%00", "%ff%fe" + MARK, "%2e%2e%2f" + MARK)
+PATH_VALUES: tuple[str, ...] = (
+    *tuple(
+        quote(text, safe="~")
+        for text in (
+            MARK,
+            f"{MARK}\x00",
+            f"' or 1=1--{MARK}",
+            f"%{MARK}_",
+            f"{MARK}\u202e𠮷😀",
+            f"{MARK}\r\nset-cookie: x=1",
+            "x" * 3000 + MARK,
+            "0",
+            "-1",
+            "9" * 400,
+            "1e5",
+            "NaN",
+            "null",
+            "_",
+            "{}",
+            "case_" + "0" * 32,
+        )
+    ),
+    "%ED%A0%80" + MARK,
+    "%00",
+    "%ff%fe" + MARK,
+    "%2e%2e%2f" + MARK,
+)
 
 QUERY_VALUES: tuple[str, ...] = (
     *PATH_VALUES,
@@ -155,7 +161,6 @@ HEADERS: dict[str, tuple[bytes, ...]] = {
     "if-none-match": (b"*", MARK.encode(), b'"' + b"1" * 500 + b'"', b"\xff"),
     "idempotency-key": (
         b"",
-        b" ",
         b'""',
         b"k" * 256,
         MARK.encode() * 20,
@@ -177,7 +182,6 @@ HEADERS: dict[str, tuple[bytes, ...]] = {
 TOKENS: tuple[bytes, ...] = (
     b"",
     b"Bearer",
-    b"Bearer ",
     b"Bearer " + MARK.encode(),
     b"Bearer a.b.c",
     b"Bearer eyJhbGciOiJub25lIn0.eyJzdWIiOiJhIn0.",

@@ -51,9 +51,7 @@ class Operation:
 
     def path(self, ids: dict[str, str]) -> str:
         """The path with ids put in, escaped."""
-        return re.sub(
-            r"\{(\w+)\}", lambda found: quote(ids[found[1]], safe="~-._"), self.template
-        )
+        return re.sub(r"\{(\w+)\}", lambda found: quote(ids[found[1]], safe="~-._"), self.template)
 
 
 def _operations(document: dict[str, Any], service: str | None) -> Iterator[Operation]:
@@ -136,7 +134,9 @@ class Samples:
         low = schema.get("minimum", schema.get("exclusiveMinimum", -(10**6)))
         high = schema.get("maximum", schema.get("exclusiveMaximum", 10**6))
         if whole:
-            return self._random.choice([int(low), int(high), self._random.randint(int(low), int(high))])
+            return self._random.choice(
+                [int(low), int(high), self._random.randint(int(low), int(high))]
+            )
         return self._random.choice([low, high, self._random.uniform(low, high)])
 
     def _word(self, length: int) -> str:

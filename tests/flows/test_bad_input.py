@@ -8,10 +8,11 @@ import asyncio
 import json
 import re
 import secrets
+import zlib
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TypeVar
 from urllib.parse import quote
 
 import httpx
@@ -39,13 +40,13 @@ NOT_PROBLEMS = {
     "introspect": "as of the token endpoint (RFC 7662)",
     "authorize": "a person's browser gets a page, a client its redirect",
     "authorize_by_form": "as authorize",
+    "wechat_paid": "the channel reads {code, message}, and nobody else comes this way",
+    "wechat_refunded": "as wechat_paid",
 }
 BY_THE_DOOR = {405, 408, 411, 414, 417, 431, 501, 505}
 """What any HTTP server may say to any message; not told of each operation."""
-FITTING = {  # who gets as far as the body: a role that the gate lets through
-    "case": "owner",
-}
 STRANGE = "zz"
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -66,14 +67,12 @@ class Range:
 
     cast: Cast
     headers: dict[str, dict[str, str]]
-    wrong: list[str] = field(default_factory=list)
+    wrong: list[tuple[str, str]] = field(default_factory=list)
     seen: Counter[int] = field(default_factory=Counter)
 
     def note(self, shot: Shot, sentence: str) -> None:
-        self.wrong.append(
-            f"{shot.operation.method} {shot.operation.template} as {shot.role}, {shot.what}: "
-            f"{sentence}"
-        )
+        where = f"{shot.operation.method} {shot.operation.template} as {shot.role}, {shot.what}"
+        self.wrong.append((where, sentence))
 
     async def fire(self, shots: Iterable[Shot]) -> None:
         waiting = iter(shots)
@@ -107,17 +106,22 @@ class Range:
 
     def judge(self, least: int) -> None:
         """Fails with what was wrong, most frequent kind first; or when hardly anything was sent."""
-        short = Counter(re.sub(r"[0-9a-f]{12,}", "…", line) for line in self.wrong)
-        told = "\n".join(f"{n}x {line}" for line, n in short.most_common(60))
+        kinds: dict[str, list[str]] = {}
+        for where, sentence in self.wrong:
+            kinds.setdefault(sentence, []).append(where)
+        told = "\n".join(
+            f"{len(places)}x {sentence}\n" + "\n".join(f"     {place}" for place in places[:4])
+            for sentence, places in sorted(kinds.items(), key=lambda kind: -len(kind[1]))[:40]
+        )
         assert not self.wrong, f"{len(self.wrong)} wrong answers of {dict(self.seen)}\n{told}"
         assert sum(self.seen.values()) >= least, self.seen
 
 
 def faults(operation: Operation, answer: httpx.Response) -> Iterator[str]:
     """What is wrong with an answer to a bad request."""
-    status = answer.status_code
+    status, kind = answer.status_code, answer.headers.get("content-type", "")
     if status >= 500:
-        yield f"{status} {answer.text[:160]}"
+        yield f"{status} {answer.json().get('detail') if 'json' in kind else answer.text[:99]}"
         return
     if str(status) not in operation.spec["responses"] and status not in BY_THE_DOOR:
         yield f"{status} is not in the published document"
@@ -150,7 +154,10 @@ def faults(operation: Operation, answer: httpx.Response) -> Iterator[str]:
 
 GATES = (
     ("counter", re.compile(r"/(accept|refuse|hand-over)$")),
-    ("reviewer", re.compile(r"/v1/tasks|/cases/\{case_id\}/decide|/licences/\{licence_id\}/status")),
+    (
+        "reviewer",
+        re.compile(r"/v1/tasks|/cases/\{case_id\}/decide|/licences/\{licence_id\}/status"),
+    ),
     (
         "operator",
         re.compile(
@@ -197,11 +204,21 @@ def sample(operation: Operation, seed: int = 1) -> bytes | None:
 JSON = ((b"content-type", b"application/json"),)
 
 
+def turn(values: Sequence[T], of: str) -> T:
+    """One of the values; which one depends on `of`, so that all get their turn somewhere."""
+    return values[zlib.crc32(of.encode()) % len(values)]
+
+
+def some(values: Sequence[T], of: str) -> Sequence[T]:
+    """Every second value, the odd or the even ones."""
+    return values[zlib.crc32(of.encode()) % 2 :: 2]
+
+
 def path_shots(operation: Operation, ids: dict[str, str]) -> Iterator[Shot]:
     """One path parameter after another made odd."""
     for parameter in operation.parameters("path"):
         name = parameter["name"]
-        for value in PATH_VALUES:
+        for value in some(PATH_VALUES, operation.name + name):
             path = operation.path({**ids, name: "@@"}).replace("%40%40", value)
             yield Shot(operation, f"{name}={value[:30]}", path, JSON, sample(operation))
 
@@ -211,7 +228,7 @@ def query_shots(operation: Operation, ids: dict[str, str]) -> Iterator[Shot]:
     path = operation.path(ids)
     for parameter in operation.parameters("query"):
         name = parameter["name"]
-        for value in QUERY_VALUES:
+        for value in some(QUERY_VALUES, operation.name + name):
             yield Shot(operation, f"?{name}={value[:30]}", f"{path}?{name}={value}")
         yield Shot(operation, f"?{name} twice", f"{path}?{name}={MARK}&{name}={MARK}")
     for odd in ("unknown=" + MARK, MARK, "&&==&", "a=1&" * 1500, "access_token=" + MARK):
@@ -221,11 +238,13 @@ def query_shots(operation: Operation, ids: dict[str, str]) -> Iterator[Shot]:
 def header_shots(operation: Operation, ids: dict[str, str]) -> Iterator[Shot]:
     """One header after another made odd."""
     path, body = operation.path(ids), sample(operation)
+    declared = {parameter["name"].lower() for parameter in operation.parameters("header")}
     for name, values in HEADERS.items():
-        for value in values:
+        # A header that the operation knows gets all values; of the others each gets one.
+        for value in values if name in declared else (turn(values, operation.name + name),):
             headers = (*JSON, (name.encode(), value))
             yield Shot(operation, f"{name}: {value[:30]!r}", path, headers, body)
-    for token in TOKENS:
+    for token in (turn(TOKENS, operation.name), turn(TOKENS[::-1], operation.path(ids) + "x")):
         headers = (*JSON, (b"authorization", token))
         yield Shot(operation, f"authorization: {token[:30]!r}", path, headers, body)
     twice = ((b"authorization", b"Bearer a"), (b"authorization", b"Bearer " + MARK.encode()))
@@ -237,9 +256,10 @@ def raw_body_shots(operation: Operation, ids: dict[str, str]) -> Iterator[Shot]:
     if operation.method == "GET":
         return
     path = operation.path(ids)
-    for name, body in RAW_BODIES.items():
+    bodies = RAW_BODIES if operation.body else dict(some(tuple(RAW_BODIES.items()), path)[:6])
+    for name, body in bodies.items():
         yield Shot(operation, name, path, JSON, body)
-    for kind in CONTENT_TYPES:
+    for kind in CONTENT_TYPES if operation.body else ():
         headers = ((b"content-type", kind.encode()),)
         yield Shot(operation, f"sent as {kind}", path, headers, sample(operation) or b"{}")
 
@@ -250,7 +270,8 @@ def field_shots(operation: Operation, ids: dict[str, str]) -> Iterator[Shot]:
         return
     path = operation.path(ids)
     fitted = Samples(operation, 3).of(operation.body)
-    for body in (*field_bodies(fitted), *extra_bodies(fitted)):
+    bodies = (*field_bodies(fitted), *extra_bodies(fitted))
+    for body in bodies if len(bodies) < 150 else bodies[:: len(bodies) // 150 + 1]:
         yield Shot(operation, body[:300].decode(), path, JSON, body)
 
 
@@ -283,8 +304,8 @@ DANGEROUS = {
 
 
 @pytest.fixture
-async def gallery(cast: Cast, story: Story) -> AsyncIterator[Range]:
-    yield Range(cast, {role: cast.headers(role) for role in ROLES})
+async def gallery(cast: Cast, story: Story) -> Range:
+    return Range(cast, {role: cast.headers(role) for role in ROLES})
 
 
 def aimed(kinds: Iterable[Kind], story: Story, role: str | None = None) -> Iterator[Shot]:
@@ -301,12 +322,12 @@ def aimed(kinds: Iterable[Kind], story: Story, role: str | None = None) -> Itera
 
 async def test_addresses_and_bodies(gallery: Range, story: Story) -> None:
     await gallery.fire(aimed((path_shots, query_shots, raw_body_shots), story))
-    gallery.judge(least=2000)
+    gallery.judge(least=1000)
 
 
 async def test_headers(gallery: Range, story: Story) -> None:
     await gallery.fire(aimed((header_shots,), story))
-    gallery.judge(least=2000)
+    gallery.judge(least=1000)
 
 
 @pytest.mark.slow
@@ -338,7 +359,8 @@ async def test_every_role(gallery: Range, story: Story, role: str) -> None:
 
 async def test_nothing_reaches_the_logs(cast: Cast, gallery: Range, story: Story) -> None:
     """What the tests before sent, and a few more, is in no log of any program."""
-    await gallery.fire(aimed((query_shots,), story))
+    sent = [shot for shot in aimed((path_shots, query_shots), story) if MARK in shot.path]
+    await gallery.fire(sent[::20])
     await asyncio.sleep(1.2)
     found = [name for name, text in cast.logs().items() if MARK in text]
     assert not found

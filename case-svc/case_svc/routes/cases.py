@@ -1,18 +1,19 @@
 """What an applicant does with a case, and what everyone concerned reads of it."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import Query, Request, Response
 
 from kit.auth import Anyone, Applicant
 from kit.pages import Cursor, Limit, Page, clamp, link
-from kit.routing import IfMatch, Session, check_version, etag, not_modified
+from kit.routing import NOT_MODIFIED, IfMatch, Session, check_version, etag, not_modified
 from kit.routing import router as new_router
 
 from .. import cases, clocks, materials, reviews, rights, timeline, views
 from ..schemas import CaseLine, CaseOut, ClockOut, DraftIn, SaveIn, SlotOut, TimelineOut
 
 router = new_router(prefix="/v1/cases", tags=["cases"])
+UNFIT: dict[int | str, dict[str, Any]] = {415: {"description": "neither PDF, PNG nor JPEG"}}
 
 
 @router.post("", status_code=201)
@@ -54,7 +55,7 @@ async def list_cases(
     )
 
 
-@router.get("/{case_id}")
+@router.get("/{case_id}", responses=NOT_MODIFIED)
 async def get_case(
     session: Session, caller: Anyone, case_id: str, request: Request, response: Response
 ) -> CaseOut:
@@ -85,7 +86,7 @@ async def save_case(
     return await views.whole(session, vault, case)
 
 
-@router.put("/{case_id}/materials/{slot_id}")
+@router.put("/{case_id}/materials/{slot_id}", responses=UNFIT)
 async def upload_material(
     session: Session, caller: Applicant, case_id: str, slot_id: str, request: Request
 ) -> SlotOut:

@@ -12,7 +12,7 @@ from kit import routing
 from kit.auth import Public
 from kit.clock import DayKind, WorkCalendar
 from kit.pages import BadCursor, Cursor, Limit, Page, clamp
-from kit.routing import Session
+from kit.routing import NOT_MODIFIED, Session
 
 from .. import items, schemas, searches
 
@@ -20,9 +20,6 @@ router: APIRouter = routing.router(prefix="/v1", tags=["catalog"])
 
 ItemCode = Annotated[str, Path(pattern=r"^[A-Z0-9][A-Z0-9-]{0,31}$")]
 Number = Annotated[int, Path(ge=1, le=1_000_000)]
-NOT_MODIFIED: dict[int | str, dict[str, Any]] = {
-    304: {"description": "If-None-Match names the version that is still current"}
-}
 
 
 def _cached(request: Request, tag: str) -> tuple[dict[str, str], bool]:

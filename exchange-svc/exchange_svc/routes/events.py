@@ -23,12 +23,13 @@ MOST = 1000
 
 def _reach(caller: Caller) -> str | None:
     """The department whose events the caller may read; None means all."""
-    if caller.kind == "partner" and caller.dept:
-        return caller.dept
-    if {"operator", "supervisor"} & caller.roles:
+    if "operator" in caller.roles:
         return None
+    if caller.dept and (caller.kind == "partner" or "supervisor" in caller.roles):
+        return caller.dept
     raise Forbidden(
-        "事件流面向部门系统和运维人员。", "The feed is for departments' systems and operators."
+        "事件流面向部门系统、督办和运维人员。",
+        "The feed is for departments' systems, supervisors and operators.",
     )
 
 
@@ -40,7 +41,8 @@ async def read_events(
     limit: Limit = 100,
     subject: Annotated[str | None, Query(max_length=60, pattern=r"^[a-z]+_[0-9a-z_]+$")] = None,
 ) -> FeedOut:
-    """Events behind the cursor `after`, in lasting order; a partner gets its department's own."""
+    """Events behind the cursor `after`, in lasting order; partners and supervisors get their
+    department's own."""
     limit = min(limit, MOST)
     rows = await feed.after(session, seq=after, limit=limit, dept=_reach(caller), subject=subject)
     last = rows[-1].seq if rows else after

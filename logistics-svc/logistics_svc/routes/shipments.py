@@ -6,7 +6,7 @@ from fastapi import Query, Request, Response
 
 from kit.auth import Anyone
 from kit.pages import Cursor, Limit, Page, clamp, link
-from kit.routing import Session, etag, not_modified
+from kit.routing import NOT_MODIFIED, Session, etag, not_modified
 from kit.routing import router as new_router
 
 from .. import shipments
@@ -39,7 +39,7 @@ async def list_shipments(
     return Page[ShipmentLine](items=items, next=following)
 
 
-@router.get("/{shipment_id}")
+@router.get("/{shipment_id}", responses=NOT_MODIFIED)
 async def get_shipment(
     session: Session, caller: Anyone, shipment_id: str, request: Request, response: Response
 ) -> ShipmentOut:

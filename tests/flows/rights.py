@@ -1,0 +1,200 @@
+"""Who may do what, as data: one row per operation of the published interface.
+
+`gate`: the roles that the operation is for; everyone else gets 403, nobody 401.
+`reach`: those of them who get at the object of the story, which belongs to `owner`; the others
+get the same 404 as for an object that does not exist. For a list: those who find it in there.
+`why`: the reason.
+"""
+
+from dataclasses import dataclass
+
+from .cast import ROLES
+
+EVERYONE = frozenset(ROLES)
+SIGNED_IN = EVERYONE - {"nobody"}
+APPLICANTS = frozenset({"owner", "other", "enterprise"})
+OWNER = frozenset({"owner"})
+NONE: frozenset[str] = frozenset()
+STAFF = frozenset(
+    role for role, claims in ROLES.items() if claims is not None and claims["kind"] == "staff"
+)
+
+
+def having(role: str) -> frozenset[str]:
+    return frozenset(name for name in STAFF if role in (ROLES[name] or {})["roles"])
+
+
+COUNTERS, REVIEWERS = having("counter"), having("reviewer")
+SUPERVISORS, OPERATORS = having("supervisor"), having("operator")
+LEAD_DESK = frozenset({"counter", "reviewer", "supervisor", "operator"})
+HELPERS = frozenset({"helping counter", "helping reviewer"})
+CITY = frozenset({"city reviewer"})
+PARTNERS = frozenset({"partner", "foreign partner"})
+
+
+@dataclass(frozen=True)
+class Row:
+    gate: frozenset[str]
+    reach: frozenset[str]
+    why: str
+    is_list: bool = False
+    denied: int = 404
+    """What those who pass the gate and do not reach the object get."""
+
+
+def _public(why: str) -> Row:
+    return Row(EVERYONE, EVERYONE, why)
+
+
+def _owners(why: str) -> Row:
+    return Row(APPLICANTS, OWNER, why)
+
+
+def _writers(why: str) -> Row:
+    """The catalogue is public: that an item exists is no secret, so the refusal says 403."""
+    allowed = frozenset({"supervisor", "operator", "far supervisor"})
+    return Row(STAFF, allowed, why, denied=403)
+
+
+OWN_PROOF = "the client proves itself by its secret or the code, not by a token"
+READ_CASE = OWNER | LEAD_DESK | HELPERS | CITY
+
+TABLE: dict[str, Row] = {
+    # identity
+    "public_keys": _public("public keys are public"),
+    "discovery": _public("how to sign in must be known before"),
+    "authorize": _public("the way in; the login page asks who it is"),
+    "authorize_by_form": _public("as authorize"),
+    "token": _public(OWN_PROOF),
+    "revoke": _public(OWN_PROOF),
+    "introspect": _public(OWN_PROOF),
+    "userinfo": Row(SIGNED_IN, SIGNED_IN, "tells a caller of himself alone"),
+    "userinfo_by_post": Row(SIGNED_IN, SIGNED_IN, "as userinfo"),
+    "register_person": _public("whoever registers has no account yet"),
+    "me": Row(
+        SIGNED_IN,
+        OWNER | {"other", "counter", "reviewer", "supervisor", "operator"},
+        "one's own account; tokens of machines and of accounts that are not there have none",
+    ),
+    "my_access_log": Row(APPLICANTS, OWNER, "who read one's own data", is_list=True),
+    "suspend_account": Row(OPERATORS, OPERATORS, "operators run the platform's accounts"),
+    "restore_account": Row(OPERATORS, OPERATORS, "as suspend_account"),
+    "list_departments": _public("reference data"),
+    # logistics
+    "list_addresses": Row(APPLICANTS, OWNER, "one's own address book", is_list=True),
+    "add_address": Row(APPLICANTS, APPLICANTS, "into one's own address book"),
+    "remove_address": _owners("only from one's own address book"),
+    "list_shipments": Row(
+        SIGNED_IN, OWNER | LEAD_DESK, "the receiver's and the sender's", is_list=True
+    ),
+    "get_shipment": Row(SIGNED_IN, OWNER | LEAD_DESK, "the receiver and the sending department"),
+    # catalogue
+    "read_calendar": _public("reference data"),
+    "list_items": _public("the catalogue is public"),
+    "read_item": _public("the catalogue is public"),
+    "list_item_versions": _public("the catalogue is public"),
+    "read_item_version": _public("the catalogue is public"),
+    "list_packages": _public("the catalogue is public"),
+    "list_regions": _public("reference data"),
+    "create_item": _writers("supervisors and operators of the item's department"),
+    "open_item_draft": _writers("as create_item"),
+    "read_item_draft": _writers("as create_item"),
+    "edit_item_draft": _writers("as create_item"),
+    "submit_item_draft": _writers("as create_item"),
+    "return_item_draft": _writers("as create_item"),
+    "discard_item_draft": _writers("as create_item"),
+    "publish_item_draft": _writers("as create_item; and not whoever wrote it"),
+    "suspend_item": _writers("as create_item"),
+    "resume_item": _writers("as create_item"),
+    "withdraw_item": _writers("as create_item"),
+    "list_search_misses": Row(OPERATORS, OPERATORS, "operators look after the search"),
+    "list_synonyms": Row(OPERATORS, OPERATORS, "operators look after the search"),
+    "put_synonym": Row(OPERATORS, OPERATORS, "operators look after the search"),
+    "delete_synonym": Row(OPERATORS, OPERATORS, "operators look after the search"),
+    # cases
+    "list_cases": Row(
+        SIGNED_IN, READ_CASE, "one's own; staff those that their department handles", is_list=True
+    ),
+    "open_case": Row(APPLICANTS, APPLICANTS, "whoever the item is for opens his own"),
+    "get_case": Row(SIGNED_IN, READ_CASE, "applicant, leading and helping departments, the city"),
+    "save_case": _owners("only the applicant fills in"),
+    "upload_material": _owners("only the applicant hands in"),
+    "download_material": Row(SIGNED_IN, READ_CASE, "whoever may read the case"),
+    "submit_case": _owners("only the applicant hands in"),
+    "answer_correction": _owners("only the applicant mends"),
+    "withdraw_case": _owners("only the applicant takes it back"),
+    "get_timeline": Row(SIGNED_IN, READ_CASE, "whoever may read the case"),
+    "get_clock": Row(SIGNED_IN, READ_CASE, "whoever may read the case"),
+    "accept_case": Row(COUNTERS, frozenset({"counter"}), "the leading department's counter there"),
+    "refuse_case": Row(COUNTERS, frozenset({"counter"}), "as accept_case"),
+    "hand_over_licence": Row(COUNTERS, frozenset({"counter"}), "as accept_case"),
+    "decide_case": Row(
+        REVIEWERS, CITY | {"reviewer"}, "reviewers of the leading department, there or city-wide"
+    ),
+    "list_tasks": Row(
+        REVIEWERS,
+        CITY | {"reviewer", "helping reviewer"},
+        "the desk of the caller's own department and region; a helper has a task of his own",
+        is_list=True,
+    ),
+    "claim_task": Row(REVIEWERS, CITY | {"reviewer"}, "the desk that the task lies on"),
+    "decide_task": Row(REVIEWERS, CITY | {"reviewer"}, "the desk that the task lies on"),
+    "request_correction": Row(REVIEWERS, CITY | {"reviewer"}, "the desk that the task lies on"),
+    # licences
+    "list_licence_types": _public("reference data"),
+    "get_licence_keys": _public("public keys are public"),
+    "get_status_list": _public("verifiers read it; it names nobody"),
+    "verify_presentation": _public("whoever is shown a licence may check it"),
+    "list_my_licences": Row(APPLICANTS, OWNER, "one's own", is_list=True),
+    "list_my_licences_in_force": Row(APPLICANTS, OWNER, "one's own", is_list=True),
+    "get_licence": _owners("only its holder"),
+    "get_licence_credential": _owners("only its holder"),
+    "present_licence": _owners("only its holder"),
+    "change_licence_status": Row(
+        REVIEWERS, frozenset({"reviewer"}), "reviewers of the department and district that issued"
+    ),
+    "list_licence_orders": Row(OPERATORS, OPERATORS, "operators look after what is stuck"),
+    "retry_licence_order": Row(OPERATORS, OPERATORS, "operators look after what is stuck"),
+    # payments
+    "list_payments": Row(
+        APPLICANTS | STAFF,
+        OWNER | LEAD_DESK | CITY,
+        "the payer's own; staff those of their department and region",
+        is_list=True,
+    ),
+    "get_payment": Row(APPLICANTS | STAFF, OWNER | LEAD_DESK | CITY, "as list_payments"),
+    "start_attempt": _owners("only the payer pays"),
+    "list_refunds": Row(OPERATORS, OPERATORS, "operators look after refunds that do not move"),
+    "get_ledger_balance": Row(OPERATORS, OPERATORS, "sums only, for those who run the platform"),
+    # ratings
+    "get_rating_criteria": _public("reference data"),
+    "list_my_ratings": Row(APPLICANTS, OWNER, "one's own", is_list=True),
+    "get_rating": _owners("only who gave it"),
+    "submit_rating": _owners("only who is asked for it"),
+    "list_received_ratings": Row(
+        STAFF, LEAD_DESK, "the department that was rated, in its district", is_list=True
+    ),
+    "list_rating_policies": Row(OPERATORS, OPERATORS, "operators set time limits"),
+    "put_rating_policy": Row(OPERATORS, OPERATORS, "operators set time limits"),
+    # exchange
+    "read_events": Row(
+        PARTNERS | SUPERVISORS | OPERATORS,
+        frozenset({"partner", "supervisor", "far supervisor"}) | OPERATORS,
+        "partners and supervisors their department's own; operators see all",
+        is_list=True,
+    ),
+    "event_schema": _public("reference data"),
+    "my_matters": Row(APPLICANTS, OWNER, "one's own", is_list=True),
+    "list_partners": Row(OPERATORS, OPERATORS, "operators keep the ledger of systems"),
+    "register_partner": Row(OPERATORS, OPERATORS, "operators keep the ledger of systems"),
+    # between services, asked directly: the gateway leads to none of these
+    "account_holder": Row(
+        frozenset({"service"}), frozenset({"service"}), "services that issue or deliver"
+    ),
+    "licence_data": Row(
+        frozenset({"service"}), frozenset({"service"}), "licence-svc, for approved cases"
+    ),
+    "sf_push": Row(EVERYONE, NONE, "the carrier proves itself by the secret in the path"),
+    "wechat_paid": Row(EVERYONE, NONE, "the channel proves itself by its signature", denied=401),
+    "wechat_refunded": Row(EVERYONE, NONE, "as wechat_paid", denied=401),
+}
