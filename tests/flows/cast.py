@@ -24,8 +24,10 @@ LEAD, HELPER, STRANGER = "SAMR", "FIRE", "MCA"
 HERE, ELSEWHERE, CITY = "310115", "310104", "310000"
 
 
-def _staff(role: str, dept: str = LEAD, region: str = HERE, name: str = "") -> dict[str, Any]:
-    subject = f"stf_{name or role}_{dept.lower()}_{region}"
+def _staff(
+    role: str, dept: str = LEAD, region: str = HERE, account: str | None = None
+) -> dict[str, Any]:
+    subject = account or f"stf_{role}_{dept.lower()}_{region}"
     return {"sub": subject, "kind": "staff", "roles": [role], "dept": dept, "region": region}
 
 
@@ -34,15 +36,12 @@ ROLES: dict[str, dict[str, Any] | None] = {
     "owner": {"kind": "person"},
     "other": {"sub": "acc_lisi", "kind": "person", "acr": "L3"},
     "enterprise": {"sub": "acc_somefirm", "kind": "enterprise", "acr": "L3"},
-    "counter": {"sub": "stf_w01", **{k: v for k, v in _staff("counter").items() if k != "sub"}},
-    "reviewer": {"sub": "stf_r01", **{k: v for k, v in _staff("reviewer").items() if k != "sub"}},
-    "supervisor": {
-        "sub": "stf_s01",
-        **{k: v for k, v in _staff("supervisor").items() if k != "sub"},
-    },
-    "operator": {"sub": "stf_o01", **{k: v for k, v in _staff("operator").items() if k != "sub"}},
+    "counter": _staff("counter", account="stf_w01"),
+    "reviewer": _staff("reviewer", account="stf_r01"),
+    "supervisor": _staff("supervisor", account="stf_s01"),
+    "operator": _staff("operator", account="stf_o01"),
     "helping counter": _staff("counter", HELPER),
-    "helping reviewer": _staff("reviewer", HELPER),
+    "helping reviewer": _staff("reviewer", HELPER, account="stf_r02"),
     "foreign counter": _staff("counter", STRANGER),
     "foreign reviewer": _staff("reviewer", STRANGER),
     "foreign supervisor": _staff("supervisor", STRANGER),

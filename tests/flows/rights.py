@@ -73,7 +73,7 @@ TABLE: dict[str, Row] = {
     "register_person": _public("whoever registers has no account yet"),
     "me": Row(
         SIGNED_IN,
-        OWNER | {"other", "counter", "reviewer", "supervisor", "operator"},
+        OWNER | LEAD_DESK | {"other", "helping reviewer"},
         "one's own account; tokens of machines and of accounts that are not there have none",
     ),
     "my_access_log": Row(APPLICANTS, OWNER, "who read one's own data", is_list=True),

@@ -1,0 +1,221 @@
+"""One key, one effect: fifty at once with the same Idempotency-Key at every creating operation."""
+
+import asyncio
+import secrets
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+import pytest
+
+from beam.journey import steps
+from beam.journey.door import Door
+from beam.journey.stage import Stage, until
+from beam.journey.steps import CITIZEN, FIRE, LEAD, Journey
+from kit.ids import uuid7
+
+from .cast import Cast
+from .people import People
+from .reference import operations
+from .story import Story, prepare, register
+
+AT_ONCE = 50
+
+
+@dataclass(frozen=True)
+class Creation:
+    """A request that creates something, and how many of these there are afterwards."""
+
+    role: str
+    path: str
+    body: Any
+    count: tuple[str, str, tuple[Any, ...]]
+    """(database, SQL with one number, arguments)"""
+
+
+async def _fresh_case(cast: Cast, people: People) -> tuple[Stage, Journey]:
+    """A case in review whose fee is not yet due."""
+    stage = Stage(cast.place)
+    person = people.new()
+    stage.doors[CITIZEN] = await register(cast, person)
+    journey = Journey(stage)
+    await prepare(journey, person)
+    await steps.submit(journey)
+    await steps.accept(journey)
+    return stage, journey
+
+
+@pytest.fixture(scope="module")
+async def creations(cast: Cast, story: Story, people: People) -> dict[str, Creation]:
+    """For every creating operation a request that succeeds."""
+    stage, journey = await _fresh_case(cast, people)
+    fire = await journey.door(FIRE)
+    case = await journey.case()
+    task = next(task["id"] for task in case["tasks"] if task["dept"] == "FIRE")
+    await fire.post(f"/v1/tasks/{task}/claim")
+    paying, payment = await _payable(cast, people)
+    item = (await cast.client.get(f"{cast.place.gateway}/v1/items/A05")).json()
+    added = {"code", "version", "state", "dept", "dept_name", "region_scope", "valid_from"}
+    added |= {"valid_to", "applicant_kinds", "task_type_text"}
+    content = {name: value for name, value in item.items() if name not in added}
+    code = f"O{secrets.randbelow(90) + 10}"
+    made = Creation(
+        "supervisor",
+        "/v1/items",
+        {"code": code, "dept": "SAMR", "content": content},
+        ("catalog", "select count(*) from item where code = $1", (code,)),
+    )
+    person = people.new()
+    said = person.planted()
+    index = cast.vault("identity").index(f"phone|{person.phone}")
+    street = f"幂等路{secrets.randbelow(10**9)}号"
+    owner, licence = story.account_id, story.ids["licence_id"]
+    before = {
+        "address": ("logistics", "select count(*) from address where account_id = $1", (owner,)),
+        "case": ("case", 'select count(*) from "case" where applicant_id = $1', (owner,)),
+        "shown": ("licence", "select count(*) from presentation where licence_id = $1", (licence,)),
+    }
+    dept = "".join(secrets.choice("ABCDEFGHJK") for _ in range(8))
+    found = {
+        "register_person": Creation(
+            "nobody",
+            "/v1/accounts",
+            {name: said[name] for name in ("name", "id_number", "phone", "password")},
+            ("identity", "select count(*) from account where phone_index = $1", (index,)),
+        ),
+        "add_address": Creation(
+            "owner",
+            "/v1/addresses",
+            {"name": "张三", "mobile": "13800000001", "street": street},
+            before["address"],
+        ),
+        "open_case": Creation("owner", "/v1/cases", {"item_code": "A05"}, before["case"]),
+        "create_item": made,
+        "present_licence": Creation(
+            "owner", f"/v1/licences/{licence}/present", {"purpose": "核对"}, before["shown"]
+        ),
+        "register_partner": Creation(
+            "operator",
+            "/v1/partners",
+            {"dept": dept, "name": "幂等系统"},
+            ("exchange", "select count(*) from partner where dept = $1", (dept,)),
+        ),
+        "request_correction": Creation(
+            "helping reviewer",
+            f"/v1/tasks/{task}/request-correction",
+            {"kind": "incomplete", "what": "请补充说明。"},
+            ("case", "select count(*) from correction where case_id = $1", (case["id"],)),
+        ),
+        "start_attempt": Creation(
+            paying,
+            f"/v1/payments/{payment}/attempts",
+            {"channel": "wechat_native"},
+            ("payment", "select count(*) from attempt where order_id = $1", (payment,)),
+        ),
+    }
+    await stage.close()
+    return found
+
+
+async def _payable(cast: Cast, people: People) -> tuple[str, str]:
+    """The account and the order of somebody who owes a fee."""
+    stage, journey = await _fresh_case(cast, people)
+    try:
+        for who in (LEAD, FIRE):
+            door = await journey.door(who)
+            dept = "SAMR" if who == LEAD else "FIRE"
+            task = await steps._task(door, await journey.case(), dept)
+            agree = {"outcome": "approved", "opinion": "符合条件。"}
+            await door.post(f"/v1/tasks/{task}/decide", agree)
+        await journey.case_in("fee_due")
+        citizen: Door = await journey.door(CITIZEN)
+
+        async def due() -> Any:
+            return (await citizen.get(f"/v1/payments?case_id={journey.case_id}"))["items"]
+
+        (payment,) = await until(due, "no payment order")
+        me = await citizen.get("/v1/me")
+        return me["id"], payment["id"]
+    finally:
+        await stage.close()
+
+
+async def _count(cast: Cast, creation: Creation) -> int:
+    database, query, arguments = creation.count
+    async with cast.database(database) as connection:
+        return int(await connection.fetchval(query, *arguments))
+
+
+def _headers(cast: Cast, role: str) -> dict[str, str]:
+    if role.startswith("acc_"):
+        return {"authorization": f"Bearer {cast.token('other', sub=role)}"}
+    return cast.headers(role)
+
+
+async def test_fifty_at_once(cast: Cast, creations: dict[str, Creation]) -> None:
+    """One effect; every answer is the first one again, or says that it is still in progress."""
+    open_draft = Creation(  # needs the item that create_item makes and its draft to be gone
+        "supervisor",
+        f"/v1/items/{creations['create_item'].body['code']}/drafts",
+        None,
+        (
+            "catalog",
+            "select count(*) from item_version where item_code = $1",
+            (creations["create_item"].body["code"],),
+        ),
+    )
+    missing = {op.name for op in operations() if op.creates} - {*creations, "open_item_draft"}
+    assert not missing, "add a request for these"
+    for name, creation in (*creations.items(), ("open_item_draft", open_draft)):
+        if name == "open_item_draft":
+            path = creation.path + "/1/discard"
+            gone = await cast.client.post(
+                cast.place.gateway + path, headers=cast.headers("supervisor")
+            )
+            assert gone.status_code == 200, gone.text
+        await _fifty(cast, name, creation)
+
+
+async def _fifty(cast: Cast, name: str, creation: Creation) -> None:
+    before = await _count(cast, creation)
+    headers = {**_headers(cast, creation.role), "idempotency-key": uuid7().hex}
+
+    async def one() -> httpx.Response:
+        for _ in range(40):
+            answer = await cast.client.post(
+                cast.place.gateway + creation.path, json=creation.body, headers=headers
+            )
+            if answer.status_code != 503 and answer.json().get("code") != "in_progress":
+                return answer
+            await asyncio.sleep(0.25)
+        return answer
+
+    answers = await asyncio.gather(*(one() for _ in range(AT_ONCE)))
+    statuses = Counter(answer.status_code for answer in answers)
+    assert statuses == {201: AT_ONCE}, f"{name}: {statuses} {answers[0].text[:300]}"
+    assert await _count(cast, creation) - before == 1, f"{name} had not one effect"
+    bodies = {answer.content for answer in answers}
+    # An attempt's code to scan arrives while the others wait: the same attempt, told twice.
+    same = {a.json()["attempt_id"] for a in answers} if name == "start_attempt" else bodies
+    assert len(same) == 1, f"{name} told of {len(same)} different things"
+
+
+async def test_the_key_is_bound_to_its_request(cast: Cast, story: Story) -> None:
+    """Another body under the key is refused; another caller has keys of his own."""
+    url, key = f"{cast.place.gateway}/v1/addresses", {"idempotency-key": uuid7().hex}
+    body = {"name": "张三", "mobile": "13800000001", "street": "合欢路 1 号"}
+
+    async def add(role: str, content: Any) -> httpx.Response:
+        return await cast.client.post(url, json=content, headers={**cast.headers(role), **key})
+
+    first = await add("enterprise", body)
+    assert first.status_code == 201
+    again = await add("enterprise", body)
+    assert again.headers["idempotent-replayed"] == "true"
+    assert again.content == first.content
+    other = await add("enterprise", {**body, "street": "合欢路 2 号"})
+    assert (other.status_code, other.json()["code"]) == (422, "idempotency_key_reused")
+    stranger = await add("other", body)
+    assert stranger.status_code == 201
+    assert stranger.json()["id"] != first.json()["id"]
