@@ -1,6 +1,7 @@
 """Intake and review: the counter accepts, departments review in parallel, one may ask for more."""
 
 from collections.abc import Sequence
+from datetime import date
 
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -85,7 +86,7 @@ async def desk(
     if state:
         query = query.where(Task.state == state)
     if after:
-        day, task_id = after
+        day, task_id = date.fromisoformat(after[0]), after[1]
         query = query.where((Task.due > day) | ((Task.due == day) & (Task.id > task_id)))
     return (await session.scalars(query)).all()
 

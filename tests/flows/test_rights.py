@@ -249,6 +249,27 @@ async def test_not_yours_looks_like_not_there(bench: Bench) -> None:
     assert compared > 100
 
 
+async def test_every_page(bench: Bench) -> None:
+    """Every list, one line a page, as everyone who has one: pages follow, nothing comes twice."""
+    followed = 0
+    for operation in operations():
+        if not any(parameter["name"] == "cursor" for parameter in operation.parameters("query")):
+            continue
+        for role in sorted(TABLE[operation.name].gate):
+            query, seen = "?limit=1", []
+            for _ in range(4):
+                answer = await bench.call(operation, role, bench.ids, query)
+                assert answer.status_code == 200, f"{operation.name} as {role}: {answer.text}"
+                page = answer.json()
+                seen += [str(line) for line in page["items"]]
+                if not page["next"]:
+                    break
+                followed += 1
+                query = "?" + page["next"].partition("?")[2]
+            assert len(set(seen)) == len(seen), f"{operation.name} as {role} repeats itself"
+    assert followed > 20
+
+
 async def test_the_gateway_leads_to_nothing_internal(bench: Bench) -> None:
     for operation in hidden_operations():
         if operation.template.startswith("/internal/"):
