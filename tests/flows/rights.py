@@ -8,6 +8,8 @@ get the same 404 as for an object that does not exist. For a list: those who fin
 
 from dataclasses import dataclass
 
+from gateway.table import SERVICES
+
 from .cast import ROLES
 
 EVERYONE = frozenset(ROLES)
@@ -187,6 +189,8 @@ TABLE: dict[str, Row] = {
     "my_matters": Row(APPLICANTS, OWNER, "one's own", is_list=True),
     "list_partners": Row(OPERATORS, OPERATORS, "operators keep the ledger of systems"),
     "register_partner": Row(OPERATORS, OPERATORS, "operators keep the ledger of systems"),
+    "send_phone_code": _public("whoever registers or lost a password has no token yet"),
+    "push_request": _public(OWN_PROOF),
     # between services, asked directly: the gateway leads to none of these
     "account_holder": Row(
         frozenset({"service"}), frozenset({"service"}), "services that issue or deliver"
@@ -198,3 +202,12 @@ TABLE: dict[str, Row] = {
     "wechat_paid": Row(EVERYONE, NONE, "the channel proves itself by its signature", denied=401),
     "wechat_refunded": Row(EVERYONE, NONE, "as wechat_paid", denied=401),
 }
+
+for _service in SERVICES:
+    TABLE |= {
+        f"get_{_service}_state": Row(OPERATORS, OPERATORS, "operators see how a service does"),
+        f"list_{_service}_dead_letters": Row(OPERATORS, OPERATORS, "operators mend what is stuck"),
+        f"get_{_service}_dead_letter": Row(OPERATORS, NONE, "operators; there is no such letter"),
+        f"replay_{_service}_dead_letter": Row(OPERATORS, NONE, "operators; there is none"),
+        f"list_{_service}_staff_actions": Row(OPERATORS, OPERATORS, "operators read the trail"),
+    }

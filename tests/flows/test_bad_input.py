@@ -37,6 +37,7 @@ AT_ONCE = 12
 NOT_PROBLEMS = {
     "token": "errors of the token endpoint are those of RFC 6749",
     "revoke": "as of the token endpoint (RFC 7009)",
+    "push_request": "as of the token endpoint (RFC 9126)",
     "introspect": "as of the token endpoint (RFC 7662)",
     "authorize": "a person's browser gets a page, a client its redirect",
     "authorize_by_form": "as authorize",
@@ -161,7 +162,7 @@ GATES = (
     (
         "operator",
         re.compile(
-            r"/licence-orders|/ledger|/refunds|/ratings/policies|/partners|/v1/events$|/suspend|"
+            r"/v1/ops/|/licence-orders|/ledger|/refunds|/ratings/policies|/partners|/v1/events$|/suspend|"
             r"/restore|/resume|/withdraw$|/drafts|/synonyms|/misses|^/v1/items$"
         ),
     ),
@@ -191,6 +192,7 @@ def ids_of(story: Story) -> dict[str, str]:
         "event_type": "case.submitted.v1",
         "n": "0",
         "secret": "x",
+        "letter_id": "dead_" + "0" * 32,
         "account_id": "acc_nobody",
     }
 

@@ -23,7 +23,7 @@ from .story import Story
 ITEM = "T99"
 """An item of the lead department made for these tests; the rights of the catalogue are tried on it
 and not on one that others need."""
-OWN_PROOF = {"token", "revoke", "introspect"}
+OWN_PROOF = {"token", "revoke", "introspect", "push_request"}
 VOLATILE = ("x-request-id", "date", "ratelimit", "ratelimit-policy", "content-length", "server")
 QUERIES: dict[str, dict[str, str]] = {
     "list_shipments": {"case_id": "case_id"},
@@ -40,6 +40,7 @@ def bodies(story: Story, content: dict[str, Any]) -> dict[str, Any]:
     person = story.person
     return {
         "register_person": {"name": "x"},
+        "send_phone_code": {"phone": "x"},
         "add_address": {"name": person.receiver, "mobile": person.mobile, "street": person.street},
         "open_case": {"item_code": "A05"},
         "save_case": {"form": {}},
@@ -150,6 +151,7 @@ async def bench(cast: Cast, story: Story) -> Bench:
         "event_type": "case.submitted.v1",
         "n": "0",
         "secret": "x",
+        "letter_id": "dead_" + "0" * 32,
     }
     found = Bench(cast, story, ids, bodies(story, content))
     found.tokens = {role: cast.headers(role) for role in ROLES}
