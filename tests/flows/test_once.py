@@ -99,8 +99,8 @@ async def creations(cast: Cast, story: Story, people: People) -> dict[str, Creat
         "register_partner": Creation(
             "operator",
             "/v1/partners",
-            {"dept": dept, "name": "幂等系统"},
-            ("exchange", "select count(*) from partner where dept = $1", (dept,)),
+            {"code": dept, "name": "幂等系统"},
+            ("exchange", "select count(*) from partner where code = $1", (dept,)),
         ),
         "request_correction": Creation(
             "helping reviewer",

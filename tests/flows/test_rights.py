@@ -54,7 +54,7 @@ def bodies(story: Story, content: dict[str, Any]) -> dict[str, Any]:
         "start_attempt": {"channel": "wechat_native"},
         "submit_rating": {"score": 5},
         "put_rating_policy": {"working_days": 10},
-        "register_partner": {"dept": "SAMR", "name": "系统"},
+        "register_partner": {"code": "SAMR", "name": "系统"},
         "create_item": {"code": ITEM, "dept": "SAMR", "content": content},
         "edit_item_draft": {"content": {}},
         "put_synonym": {"means": ["食品"]},
