@@ -18,6 +18,7 @@ from rich.console import Console
 from .. import arming
 from ..demo import started
 from .checks import Violation
+from .killer import until
 from .trial import Trial, trial
 
 PATIENCE = 40.0
@@ -36,20 +37,18 @@ async def _walk_at_once(trial: Trial) -> None:
 
 async def _lose_store(trial: Trial) -> None:
     """Events lie in the store, unhandled, when it goes."""
-    walking = asyncio.create_task(trial.crowd.many(2))
     with trial.killer.frozen("exchange", "helpdesk"):
-        await walking
+        await trial.crowd.walk("refused")
         await trial.killer.lose_store()
         await asyncio.sleep(2)
 
 
 async def _lose_sessions(trial: Trial) -> None:
-    """The database dies while events wait: who handles them meets a dead connection."""
-    walking = asyncio.create_task(trial.crowd.many(2))
+    """The database is down and stays down when those wake up for whom events wait."""
     with trial.killer.frozen("exchange", "helpdesk"):
-        await walking
+        await trial.crowd.walk("refused")
         trial.killer.kill("postgres")
-    await asyncio.sleep(1)
+    await until(lambda: trial.killer.kill("postgres") and False, seconds=8)
 
 
 @dataclass(frozen=True)
