@@ -1,5 +1,7 @@
 """One program as a process of its own: settings in files, draining, who is believed."""
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -89,3 +91,33 @@ def test_peers_are_addresses_and_networks():
     assert "127.0.0.1" not in Peers([])
     with pytest.raises(ValueError, match=r"10\.4"):
         Peers(["10.4.0.1/16"])
+
+
+def test_preflight_says_what_is_missing_on_a_bare_host(tmp_path: Path):
+    host = Path(__file__).resolve().parents[2] / "deploy" / "host.py"
+    copy = tmp_path / "deploy" / "host.py"
+    copy.parent.mkdir()
+    copy.write_bytes(host.read_bytes())
+    done = subprocess.run(
+        [sys.executable, str(copy), "preflight"],
+        env={"PATH": str(tmp_path), "BEAM_ROOT": str(host.parents[1]), "LC_ALL": "C.UTF-8"},
+        text=True,
+        capture_output=True,
+        check=False,
+    )
+    assert done.returncode == 1, done.stderr
+    lines = done.stdout.splitlines()
+    assert any(line.startswith("✗ Docker 没有应答") for line in lines)
+    assert any(line.startswith("✗ 没有 deploy/.env,请执行 make secrets") for line in lines)
+
+
+def test_the_host_script_needs_nothing_installed():
+    """`python3 deploy/host.py` on a server: the standard library, and two files of ours."""
+    root = Path(__file__).resolve().parents[2]
+    done = subprocess.run(
+        [sys.executable, "-I", "-S", str(root / "deploy" / "host.py"), "--help"],
+        text=True,
+        capture_output=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
