@@ -40,9 +40,11 @@ def openapi_of(program: Program) -> dict[str, Any]:
 
 
 def openapi_of_gateway() -> dict[str, Any]:
-    """What the gateway itself answers to apps: its operators' page."""
+    """What the gateway itself answers to apps: the home of the portal, its operators'
+    page."""
     app = FastAPI(title="gateway", generate_unique_id_function=lambda route: route.name)
-    app.include_router(import_module("gateway.ops").router)
+    for name in ("gateway.ops", "gateway.portal"):
+        app.include_router(import_module(name).router)
     return openapi.build(app)
 
 

@@ -29,6 +29,7 @@ def _problems() -> Iterator[type[errors.Problem]]:
         for module in walk_packages(package.__path__, f"{program.package}."):
             if ".migrations" not in module.name and not module.name.endswith("__main__"):
                 import_module(module.name)
+    import_module("gateway.portal")
     waiting: list[type[errors.Problem]] = [errors.Problem]
     while waiting:
         found = waiting.pop(0)
@@ -39,7 +40,10 @@ def _problems() -> Iterator[type[errors.Problem]]:
 def gathered() -> list[dict[str, Any]]:
     """Sorted by code: `code`, `status` (all that occur), `title` and perhaps `detail` in Chinese
     and English, `from` (kit, gateway or the names of services)."""
-    names = {program.package: program.name for program in SERVICES} | {"kit": "kit"}
+    names = {program.package: program.name for program in SERVICES} | {
+        "kit": "kit",
+        "gateway": "gateway",
+    }
     found: dict[str, dict[str, Any]] = {}
 
     def add(

@@ -12,7 +12,7 @@ from kit import context, errors, revocations, telemetry, traces
 from kit.auth import Keyring
 from kit.broker import Nats
 
-from . import ops, references, routes
+from . import ops, portal, references, routes
 from .beam import Beam
 from .counters import BeamCollector
 from .settings import GatewaySettings
@@ -76,6 +76,7 @@ def create_app(settings: GatewaySettings | None = None, keyring: Keyring | None 
     app.include_router(routes.router)
     app.include_router(ops.router)
     app.include_router(references.router)
+    app.include_router(portal.router)
     errors.install(app)
     app.add_middleware(telemetry.RequestTelemetry, service=settings.service)
     return app

@@ -75,6 +75,7 @@ ROUTES = (
     Route("/v1/ratings", "helpdesk"),
     Route("/v1/ratings/criteria", "helpdesk", public=True, exact=True),
     Route("/v1/events", "exchange", seconds=60.0),
+    Route("/v1/portal", OWN, body_limit=0),
     Route("/v1/events/asyncapi.json", OWN, exact=True, public=True, body_limit=0),
     Route("/v1/partners", "exchange"),
     Route("/v1/me/matters", "exchange"),
