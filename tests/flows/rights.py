@@ -189,6 +189,7 @@ TABLE: dict[str, Row] = {
     "my_matters": Row(APPLICANTS, OWNER, "one's own", is_list=True),
     "list_partners": Row(OPERATORS, OPERATORS, "operators keep the ledger of systems"),
     "register_partner": Row(OPERATORS, OPERATORS, "operators keep the ledger of systems"),
+    "get_platform_state": Row(OPERATORS, OPERATORS, "operators see how everything does"),
     "send_phone_code": _public("whoever registers or lost a password has no token yet"),
     "push_request": _public(OWN_PROOF),
     # between services, asked directly: the gateway leads to none of these
