@@ -47,6 +47,8 @@ ROUTES = (
     Route("/v1/me", "identity", exact=True),
     Route("/v1/me/profile", "identity"),
     Route("/v1/me/access-log", "identity"),
+    Route("/v1/me/consents", "identity"),
+    Route("/v1/clients", "identity"),
     Route("/v1/departments", "identity", public=True),
     Route("/v1/staff", "identity"),
     Route("/v1/mandates", "identity"),

@@ -1,16 +1,20 @@
 """The OAuth clients that belong to the installation: portal, services, departments' systems.
 
 They come from settings alone, so production has them without any demo data. Everybody else's
-clients will be registered by their owners.
+clients are registered by operators.
 """
 
 from collections.abc import Iterator
 from typing import Any
 
-from sqlalchemy import or_, update
+from sqlalchemy import or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from kit.errors import NotFound
+from kit.ids import new_id
+
+from . import families
 from .departments import is_department
 from .models import Client
 from .settings import Settings
@@ -90,6 +94,58 @@ async def put(session: AsyncSession, client: dict[str, Any]) -> None:
             ),
         )
     )
+
+
+async def register(
+    session: AsyncSession,
+    *,
+    name: str,
+    name_en: str,
+    redirect_uris: list[str],
+    scopes: list[str],
+    keys: list[dict[str, Any]],
+    by: str,
+) -> Client:
+    """Register somebody else's application. With keys it is held to FAPI 2.0: private_key_jwt,
+    pushed requests, bound tokens."""
+    about = app(new_id("cli"), name, name_en, redirect_uris)
+    row = Client(
+        **{
+            **about,
+            "scopes": list(dict.fromkeys(scopes)),
+            "jwks": {"keys": keys} if keys else None,
+            "bound": bool(keys),
+            "pushed_only": bool(keys),
+            "third_party": True,
+            "registered_by": by,
+            "version": 1,
+        }
+    )
+    session.add(row)
+    await session.flush()
+    return row
+
+
+async def registered(session: AsyncSession, *, after: str | None, limit: int) -> list[Client]:
+    """The applications that operators registered, the oldest first; one more than `limit` when
+    there is more."""
+    query = select(Client).where(Client.registered_by.is_not(None))
+    if after is not None:
+        query = query.where(Client.client_id > after)
+    return list(await session.scalars(query.order_by(Client.client_id).limit(limit + 1)))
+
+
+async def switch(session: AsyncSession, client_id: str, *, on: bool) -> Client:
+    """Switch a registered client on or off. Off, it gets no more tokens, and those that it had
+    are refused."""
+    client = await session.get(Client, client_id, with_for_update=True)
+    if client is None or client.registered_by is None:
+        raise NotFound("没有找到这个应用。", "There is no such registered client.")
+    client.active = on
+    client.version += 1
+    if not on:
+        await families.revoke_of_client(session, None, client_id)
+    return client
 
 
 async def provision(session: AsyncSession, settings: Settings) -> None:

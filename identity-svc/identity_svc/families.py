@@ -79,6 +79,16 @@ async def revoke_of_session(session: AsyncSession, login_id: str, reason: str) -
         tell(session, "family", revoked)
 
 
+async def revoke_of_client(session: AsyncSession, account_id: str | None, client_id: str) -> None:
+    """Revoke all that a client got for an account, or (None) for anybody."""
+    which = [RefreshFamily.client_id == client_id, RefreshFamily.state == "active"]
+    if account_id is not None:
+        which.append(RefreshFamily.account_id == account_id)
+    reason = "consent_withdrawn" if account_id is not None else "client_off"
+    for revoked in await session.scalars(_end(reason, *which)):
+        tell(session, "family", revoked)
+
+
 def _end(reason: str, *which: ColumnElement[bool]) -> ReturningUpdate[str]:
     ended = {"state": "revoked", "reason": reason, "version": RefreshFamily.version + 1}
     return update(RefreshFamily).where(*which).values(ended).returning(RefreshFamily.id)

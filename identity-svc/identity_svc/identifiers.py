@@ -2,6 +2,7 @@
 
 import re
 from datetime import date, datetime
+from urllib.parse import urlsplit
 
 from stdnum.iso7064 import mod_11_2
 
@@ -80,5 +81,24 @@ def password(text: str) -> str:
         raise Unfit(
             "密码请用 10 至 128 个字符,并至少包含 5 个不同的字符。",
             "Use 10 to 128 characters with at least 5 different ones.",
+        )
+    return text
+
+
+def redirect_uri(text: str) -> str:
+    """An address that a client may be called back at: https, or http on the machine itself; no
+    fragment, no user, printable ASCII."""
+    try:
+        place = urlsplit(text)
+        host, _ = place.hostname, place.port
+    except ValueError:
+        host = None
+    home = host in ("127.0.0.1", "::1")
+    good = host and (place.scheme == "https" or (place.scheme == "http" and home))
+    plain = text.isascii() and text.isprintable() and not set(' "<>\\^`{|}*') & set(text)
+    if not good or not plain or "#" in text or place.username is not None:
+        raise Unfit(
+            "回调地址须为完整的 https 地址(本机可用 http://127.0.0.1),不含 # 和用户名。",
+            "A redirect address is a whole https address (or http://127.0.0.1), without # or user.",
         )
     return text

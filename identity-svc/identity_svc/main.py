@@ -13,7 +13,8 @@ from . import clients, jobs, keys
 from .logins import Doorman
 from .outside import Outside
 from .passwords import Passwords
-from .routes import accounts, login, oauth, step_up
+from .routes import accounts, consent, login, oauth, step_up
+from .routes import clients as client_routes
 from .settings import Settings
 
 
@@ -46,7 +47,16 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     return create(
         settings or Settings(),
         title="统一身份认证",
-        routers=[oauth.router, login.router, step_up.router, accounts.router, accounts.own_router],
+        routers=[
+            oauth.router,
+            login.router,
+            step_up.router,
+            consent.pages,
+            consent.router,
+            accounts.router,
+            accounts.own_router,
+            client_routes.router,
+        ],
         jobs=jobs.jobs,
         setup=setup,
     )

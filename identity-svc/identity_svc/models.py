@@ -121,6 +121,11 @@ class Client(Base):
     """Its tokens must be bound to a key (DPoP)."""
     pushed_only: Mapped[bool] = mapped_column(default=False)
     """It must push its authorization requests (PAR)."""
+    third_party: Mapped[bool] = mapped_column(default=False)
+    """Somebody else's: people are asked before it learns anything of them."""
+    registered_by: Mapped[str | None]
+    """The operator; None for the installation's own."""
+    version: Mapped[int] = mapped_column(default=1)
     redirect_uris: Mapped[Texts]
     logout_uris: Mapped[Texts]
     grant_types: Mapped[Texts]
@@ -156,6 +161,16 @@ class Client(Base):
 
     def check_grant_type(self, grant_type: str) -> bool:
         return grant_type in self.grant_types
+
+
+class Consent(Base):
+    """What a person lets somebody else's client know; withdrawn, it is gone."""
+
+    __tablename__ = "consent"
+    account_id: Mapped[str] = mapped_column(ForeignKey("account.id"), primary_key=True)
+    client_id: Mapped[str] = mapped_column(ForeignKey("client.client_id"), primary_key=True)
+    scopes: Mapped[Texts]
+    given_at: Mapped[Moment]
 
 
 class RefreshFamily(Base):

@@ -23,12 +23,12 @@ from authlib.oauth2.rfc6749.requests import BasicOAuth2Payload
 from kit.clock import now
 
 from . import client_auth, endpoints, families, grants, levels, proofs, pushed, tokens
-from .models import Account, Client, LoginSession, PushedRequest, StaffMember
+from .models import Account, Client, Consent, LoginSession, PushedRequest, StaffMember
 
 SCOPES = ("openid", "profile", "internal", "events")
 AUTHORIZE = "/oauth2/authorize"
 TOKEN, PAR = "/oauth2/token", "/oauth2/par"
-LOGIN, STEP_UP = "/oauth2/login", "/oauth2/step-up"
+LOGIN, STEP_UP, CONSENT = "/oauth2/login", "/oauth2/step-up", "/oauth2/consent"
 THUMBPRINT = re.compile(r"[A-Za-z0-9_-]{43}")
 LONGEST_VALUE = 4096
 SECONDS = re.compile(r"[0-9]{1,9}")
@@ -43,6 +43,7 @@ TEXTS = {
     "unsupported_response_type": "Only response_type=code is offered here.",
     "invalid_scope": "The scope is unknown, or more than the client may have.",
     "access_denied": "The person or the server refused.",
+    "consent_required": "The person has not agreed yet, and prompt=none forbids asking.",
     "login_required": "Nobody is signed in, and prompt=none forbids asking.",
     "invalid_dpop_proof": "A DPoP proof is missing, was used, is too old, or does not fit.",
     "unmet_authentication_requirements": "The level that was asked for cannot be reached here.",
@@ -262,6 +263,17 @@ class Provider(AuthorizationServer):  # type: ignore[misc]
             request.pushed.used_at = now
         return answer
 
+    def deny(self, request: Asked, now: datetime) -> Answer:
+        """The person does not agree: back to the client with access_denied."""
+        try:
+            grant = self.checked(request)
+        except OAuth2Error as error:
+            return self.handle_error_response(request, error)
+        if request.pushed is not None:
+            request.pushed.used_at = now
+        told = {"error": "access_denied", "error_description": TEXTS["access_denied"]}
+        return self.back_to(grant.redirect_uri, {**told, "state": request.payload.state})
+
     def _to_page(self, page: str, fields: Mapping[str, str]) -> Answer:
         """To a page of ours that comes back to the authorization request."""
         back = urlencode({"return_to": f"{AUTHORIZE}?{urlencode(fields)}"})
@@ -284,15 +296,33 @@ class Provider(AuthorizationServer):  # type: ignore[misc]
             login is not None and login.auth_time >= asked_at
         )
         if login is None or not fresh or once_more:
-            return self._to_page(LOGIN, {k: v for k, v in fields.items() if k != "prompt"})
+            return self._to_page(LOGIN, _asking_less(fields, "login", "select_account"))
         level = levels.needed(fields.get("acr_values", ""))
         if login.acr < level:
             if "none" in prompt or level > levels.ONLINE:
                 name = "unmet_authentication_requirements"
                 told = {"error": name, "error_description": TEXTS[name], "state": state}
                 return self.back_to(grant.redirect_uri, told)
-            return self._to_page(STEP_UP, {k: v for k, v in fields.items() if k != "prompt"})
+            return self._to_page(STEP_UP, fields)
+        if grant.client.third_party:
+            given = self.here.session.get(Consent, (login.account_id, grant.client.client_id))
+            enough = given is not None and set(request.scope.split()) <= set(given.scopes)
+            if given is not None and "consent" in prompt and given.given_at < asked_at:
+                enough = False
+            if not enough and "none" in prompt:
+                told = {"error": "consent_required", "state": state}
+                told["error_description"] = TEXTS["consent_required"]
+                return self.back_to(grant.redirect_uri, told)
+            if not enough:
+                return self._to_page(CONSENT, _asking_less(fields, "consent"))
         request.user = login
         code = grant.generate_authorization_code()
         grant.save_authorization_code(code, request)
         return self.back_to(grant.redirect_uri, {"code": code, "state": state})
+
+
+def _asking_less(fields: Mapping[str, str], *prompts: str) -> dict[str, str]:
+    """The parameters without these values of `prompt`, which a page of ours sees to."""
+    left = [value for value in fields.get("prompt", "").split() if value not in prompts]
+    rest = {name: value for name, value in fields.items() if name != "prompt"}
+    return {**rest, "prompt": " ".join(left)} if left else rest

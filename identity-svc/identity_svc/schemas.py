@@ -97,6 +97,59 @@ class Read(Out):
     at: datetime
 
 
+class PublicKey(In):
+    """A P-256 public key as in a JWKS. Private parts are refused."""
+
+    kty: Literal["EC"]
+    crv: Literal["P-256"]
+    x: Annotated[str, Field(pattern="^[A-Za-z0-9_-]{43}$")]
+    y: Annotated[str, Field(pattern="^[A-Za-z0-9_-]{43}$")]
+    kid: Annotated[str, Field(min_length=1, max_length=100)]
+    use: Literal["sig"] = "sig"
+    alg: Literal["ES256"] = "ES256"
+
+
+class ClientRegistration(In):
+    """Somebody else's application. With keys it proves itself by private_key_jwt and must push
+    its requests and bind its tokens; without keys it is a public client."""
+
+    name: Annotated[str, Field(min_length=2, max_length=60)]
+    name_en: Annotated[str, Field(min_length=2, max_length=60)]
+    redirect_uris: Annotated[
+        list[Annotated[str, Field(max_length=500), AfterValidator(identifiers.redirect_uri)]],
+        Field(min_length=1, max_length=10),
+    ]
+    scopes: Annotated[list[Literal["openid", "profile"]], Field(min_length=1, max_length=2)]
+    keys: Annotated[list[PublicKey], Field(max_length=5, default_factory=list)]
+
+
+class ClientView(Out):
+    client_id: str
+    name: str
+    name_en: str
+    redirect_uris: list[str]
+    scopes: list[str]
+    bound: bool
+    pushed_only: bool
+    active: bool
+    registered_by: str | None
+    version: int
+
+
+class ConsentView(Out):
+    """A client that the caller lets know something."""
+
+    client_id: str
+    name: str
+    name_en: str
+    scopes: list[str]
+    given_at: datetime
+
+
+class Consents(Out):
+    items: list[ConsentView]
+
+
 class AccountState(Out):
     id: str
     state: str

@@ -153,6 +153,9 @@ def upgrade() -> None:
         ),
         sa.Column("bound", sa.Boolean(), nullable=False),
         sa.Column("pushed_only", sa.Boolean(), nullable=False),
+        sa.Column("third_party", sa.Boolean(), nullable=False),
+        sa.Column("registered_by", sa.String(), nullable=True),
+        sa.Column("version", sa.Integer(), nullable=False),
         sa.Column("redirect_uris", postgresql.ARRAY(sa.String()), nullable=False),
         sa.Column("logout_uris", postgresql.ARRAY(sa.String()), nullable=False),
         sa.Column("grant_types", postgresql.ARRAY(sa.String()), nullable=False),
@@ -227,6 +230,20 @@ def upgrade() -> None:
     )
     op.create_index(
         "access_log_account_id_id_idx", "access_log", ["account_id", "id"], unique=False
+    )
+    op.create_table(
+        "consent",
+        sa.Column("account_id", sa.String(), nullable=False),
+        sa.Column("client_id", sa.String(), nullable=False),
+        sa.Column("scopes", postgresql.ARRAY(sa.String()), nullable=False),
+        sa.Column("given_at", sa.DateTime(timezone=True), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["account_id"], ["account.id"], name=op.f("consent_account_id_fkey")
+        ),
+        sa.ForeignKeyConstraint(
+            ["client_id"], ["client.client_id"], name=op.f("consent_client_id_fkey")
+        ),
+        sa.PrimaryKeyConstraint("account_id", "client_id", name=op.f("consent_pkey")),
     )
     op.create_table(
         "login_session",
@@ -369,6 +386,7 @@ def downgrade() -> None:
     op.drop_table("pushed_request")
     op.drop_index(op.f("login_session_account_id_idx"), table_name="login_session")
     op.drop_table("login_session")
+    op.drop_table("consent")
     op.drop_index("access_log_account_id_id_idx", table_name="access_log")
     op.drop_table("access_log")
     op.drop_index(

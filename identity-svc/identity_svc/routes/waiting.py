@@ -16,6 +16,8 @@ from .web import Web
 class Waiting:
     """Whose request it is, the origin it leads back to, and the level that it asks for."""
 
+    client_id: str
+    scopes: tuple[str, ...]
     name: str
     name_en: str
     origin: str
@@ -36,7 +38,8 @@ async def waiting(at: Web, return_to: str) -> Waiting | None:
         place = urlsplit(grant.redirect_uri)
         origin = f"{place.scheme}://{place.netloc}"
         level = levels.needed(request.fields.get("acr_values", ""))
-        found.append(Waiting(client.name, client.name_en, origin, level))
+        scopes = tuple(request.scope.split())
+        found.append(Waiting(client.client_id, scopes, client.name, client.name_en, origin, level))
         return Answer(200, {}, {})
 
     try:
