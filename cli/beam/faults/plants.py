@@ -73,7 +73,7 @@ PLANTS = (
         "handled_once",
         points={"case": ["r1:2", "r1:2"]},
     ),
-    _plant("no_refill", "feed_complete", scene=_lose_store),
+    _plant("no_refill", "feed_complete", "handled_once", scene=_lose_store),
     _plant("ack_first", "handled_once", points={"payment": ["c2"]}),
     _plant("no_inbox", "handled_once"),
     _plant(
