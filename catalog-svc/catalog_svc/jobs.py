@@ -3,8 +3,8 @@
 import contextlib
 from collections.abc import AsyncIterator
 
-from kit.app import Runtime
 from kit.jobs import Jobs
+from kit.runtime import Runtime
 
 from .misses import Misses
 

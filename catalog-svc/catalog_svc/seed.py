@@ -11,8 +11,8 @@ from sqlalchemy import select, text
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from kit.app import Runtime
 from kit.ids import derived_id
+from kit.runtime import Runtime
 
 from . import codes, synonyms, versions
 from .contents import ItemContent

@@ -1,7 +1,7 @@
 """What exchange-svc does by itself."""
 
-from kit.app import Runtime
 from kit.jobs import Jobs
+from kit.runtime import Runtime
 
 from . import partners
 

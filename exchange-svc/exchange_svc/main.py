@@ -5,8 +5,8 @@ from collections.abc import AsyncIterator
 
 from fastapi import FastAPI
 
-from kit.app import Runtime
 from kit.app import create_app as create
+from kit.runtime import Runtime
 
 from . import jobs, partners, routes, subscribers
 from .settings import Settings

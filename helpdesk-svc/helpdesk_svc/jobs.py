@@ -1,8 +1,8 @@
 """What helpdesk-svc does by itself."""
 
-from kit.app import Runtime
 from kit.clock import city_day, now
 from kit.jobs import Jobs
+from kit.runtime import Runtime
 
 from . import ratings
 

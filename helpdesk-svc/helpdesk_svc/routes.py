@@ -5,11 +5,11 @@ from typing import Annotated, Any
 
 from fastapi import Path, Query, Request, Response
 
-from kit.app import Runtime
 from kit.auth import Applicant, Operator, Public, Staff
 from kit.pages import Cursor, Limit, Page, clamp
 from kit.routing import NOT_MODIFIED, IfMatch, Session, check_version, etag, not_modified
 from kit.routing import router as new_router
+from kit.runtime import Runtime
 
 from . import policies, ratings, schemas
 

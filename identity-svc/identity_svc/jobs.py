@@ -4,9 +4,9 @@ from datetime import timedelta
 
 from sqlalchemy import delete, select
 
-from kit.app import Runtime
 from kit.clock import now
 from kit.jobs import Jobs
+from kit.runtime import Runtime
 
 from . import attempts, keys
 from .models import (

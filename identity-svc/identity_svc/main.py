@@ -5,9 +5,9 @@ from collections.abc import AsyncIterator
 
 from fastapi import FastAPI
 
-from kit.app import Runtime
 from kit.app import create_app as create
 from kit.auth import Keyring
+from kit.runtime import Runtime
 
 from . import clients, jobs, keys
 from .logins import Doorman

@@ -3,7 +3,7 @@
 The identity numbers are made up and carry valid check characters.
 """
 
-from kit.app import Runtime
+from kit.runtime import Runtime
 
 from . import accounts, clients
 from .models import StaffMember

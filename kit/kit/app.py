@@ -1,7 +1,7 @@
 """How every service is put together: `create_app(settings, …)`, nothing global.
 
-The Runtime is what a running service has; routes reach it as `request.app.state.runtime`, jobs
-get it as their argument. Anything of the service's own hangs in `runtime.parts`.
+Settings go in, a running service comes out: engine, keys, bus and jobs are opened in order by the
+app's lifespan and closed in reverse (see kit.runtime for what it then holds).
 """
 
 import asyncio
@@ -9,57 +9,28 @@ import contextlib
 import hashlib
 import hmac
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, field
 from typing import Any
 
 from fastapi import APIRouter, FastAPI, Response
-from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
 from . import context, errors, metrics, openapi, ops, telemetry, traces, versions
 from .auth import Keyring
 from .bodies import BodyLimit
 from .bus import Bus
 from .calls import Calls
-from .db import Sessions, open_engine, open_sessions
+from .db import open_engine, open_sessions
 from .inbox import Subscribers
 from .jobs import Jobs, Runner
 from .pages import Cursors
 from .revocations import Watcher
+from .runtime import Checks, Runtime
 from .secrets import Vault
 from .settings import ServiceSettings
 
 log = logging.getLogger(__name__)
 MAX_BODY = 1 << 20
-
-
-Check = Callable[[AsyncSession], Awaitable[dict[str, Any]]]
-Checks = Mapping[str, Check]
-"""Checks of a service's own books by name: each gives `{"ok": bool, …}`, read by operators and
-looked at every few minutes."""
-
-
-@dataclass
-class Runtime:
-    """Everything that a running service holds."""
-
-    settings: ServiceSettings
-    engine: AsyncEngine
-    sessions: Sessions
-    keyring: Keyring
-    vault: Vault
-    cursors: Cursors
-    calls: Calls
-    bus: Bus
-    jobs: Runner
-    tracer: traces.Tracer | None
-    migrations: versions.Migrations
-    checks: Checks = field(default_factory=dict)
-    parts: dict[str, Any] = field(default_factory=dict)
-
-    def wake(self, job: str) -> None:
-        self.jobs.wake(job)
 
 
 Setup = Callable[[Runtime], AbstractAsyncContextManager[None]]

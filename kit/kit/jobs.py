@@ -13,7 +13,7 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from prometheus_client import Counter, Gauge
 from sqlalchemy import event
@@ -21,16 +21,14 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session as SyncSession
 
 from . import context, crash, traces
-
-if TYPE_CHECKING:
-    from .app import Runtime
+from .runtime import Runtime
 
 log = logging.getLogger(__name__)
 RUNS = Counter("beam_job_runs_total", "Runs of jobs: done, failed", ["service", "task", "outcome"])
 SUCCESS = Gauge(
     "beam_job_last_success_timestamp_seconds", "When a job last did its work", ["service", "task"]
 )
-Job = Callable[["Runtime"], Awaitable[None]]
+Job = Callable[[Runtime], Awaitable[None]]
 
 
 @dataclass
@@ -70,7 +68,7 @@ class Runner:
             for job, seconds in self._jobs.entries
         ]
 
-    def start(self, runtime: "Runtime") -> None:
+    def start(self, runtime: Runtime) -> None:
         self._tasks = [
             asyncio.create_task(self._loop(job, seconds, runtime), name=job.__name__)
             for job, seconds in self._jobs.entries
@@ -79,7 +77,7 @@ class Runner:
     def wake(self, name: str) -> None:
         self._wakes[name].set()
 
-    async def _loop(self, job: Job, seconds: float, runtime: "Runtime") -> None:
+    async def _loop(self, job: Job, seconds: float, runtime: Runtime) -> None:
         name, service = job.__name__, runtime.settings.service
         wake = self._wakes[name]
         failures = 0
@@ -108,7 +106,7 @@ class Runner:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
 
-async def _run(job: Job, runtime: "Runtime") -> None:
+async def _run(job: Job, runtime: Runtime) -> None:
     """A run is a trace of its own; only one that called, emitted or failed is kept."""
     with traces.span(f"job {job.__name__}", parent=None) as span:
         span.kept = False

@@ -6,7 +6,6 @@ each one's /metrics shows its own.
 """
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 from prometheus_client import REGISTRY, Counter, Gauge, generate_latest
 from prometheus_client.core import Metric
@@ -14,10 +13,8 @@ from prometheus_client.registry import Collector
 from sqlalchemy.pool import QueuePool
 
 from . import http
+from .runtime import Runtime
 from .versions import BEAM
-
-if TYPE_CHECKING:
-    from .app import Runtime
 
 BUILD = Gauge("beam_build_info", "1, with the version that runs", ["service", "version"])
 REPLAYS = Counter(
@@ -35,7 +32,7 @@ _POOL_LIMIT = Gauge("beam_db_connections_limit", "Most connections of one proces
 _BREAKER = Gauge("beam_breaker_open", "1 while a peer is left alone", ["service", "peer"])
 
 
-def exposition(runtime: "Runtime") -> bytes:
+def exposition(runtime: Runtime) -> bytes:
     """What Prometheus reads of this service now, in its text format."""
     service = runtime.settings.service
     BUILD.labels(service, BEAM).set(1)

@@ -10,7 +10,7 @@ import logging
 import platform
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from fastapi import APIRouter, Request
 from sqlalchemy import text
@@ -23,9 +23,7 @@ from .errors import NotFound
 from .metrics import CHECK
 from .pages import Cursor, Limit, Page, clamp, link
 from .routing import Out, Session
-
-if TYPE_CHECKING:
-    from .app import Runtime
+from .runtime import Runtime
 
 log = logging.getLogger(__name__)
 CHECK_SECONDS = 300.0
@@ -133,7 +131,7 @@ class Readiness:
     database: str | None = None
 
 
-async def readiness(runtime: "Runtime") -> Readiness:
+async def readiness(runtime: Runtime) -> Readiness:
     """Why the service cannot work now; no reasons when it can. Never raises."""
     state = Readiness()
     try:
@@ -151,7 +149,7 @@ async def readiness(runtime: "Runtime") -> Readiness:
     return state
 
 
-async def look(runtime: "Runtime") -> dict[str, dict[str, Any]]:
+async def look(runtime: Runtime) -> dict[str, dict[str, Any]]:
     """What the service's checks of its own books say; `ok` is None where one could not look."""
     found: dict[str, dict[str, Any]] = {}
     for name, check in runtime.checks.items():
@@ -165,7 +163,7 @@ async def look(runtime: "Runtime") -> dict[str, dict[str, Any]]:
     return found
 
 
-async def watch_checks(runtime: "Runtime") -> None:
+async def watch_checks(runtime: Runtime) -> None:
     """Look into the books every few minutes, for the figures and the log."""
     while True:
         for name, result in (await look(runtime)).items():

@@ -23,7 +23,6 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from contracts.event import Event
 
 from . import migrate
-from .app import Runtime
 from .auth import AUDIENCE
 from .embedded.nats import NatsServer
 from .embedded.postgres import PostgresServer
@@ -31,6 +30,7 @@ from .ids import uuid7
 from .inbox import apply
 from .jose import SigningKey
 from .outbox import seal
+from .runtime import Runtime
 from .secrets import Vault
 
 ISSUER = "http://beam.test"

@@ -7,9 +7,9 @@ from pydantic import ValidationError
 from sqlalchemy.exc import IntegrityError
 
 from kit import context, crash, traces
-from kit.app import Runtime
 from kit.errors import Problem
 from kit.jobs import Jobs
+from kit.runtime import Runtime
 
 from . import licences, orders, presentations
 from .models import LicenceOrder

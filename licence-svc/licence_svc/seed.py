@@ -4,8 +4,8 @@ with valid check characters. Safe to run again."""
 from datetime import date
 from typing import Any
 
-from kit.app import Runtime
 from kit.ids import derived_id
+from kit.runtime import Runtime
 
 from . import licences
 from .models import Licence

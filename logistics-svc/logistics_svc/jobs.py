@@ -3,10 +3,10 @@
 import logging
 from datetime import timedelta
 
-from kit.app import Runtime
 from kit.crash import planted, point
 from kit.ids import new_id
 from kit.jobs import Jobs
+from kit.runtime import Runtime
 
 from . import addresses, shipments
 from .carriers import Carrier, Contact, Parcel, Refused, Unknown

@@ -5,9 +5,9 @@ from collections.abc import AsyncIterator
 
 from fastapi import FastAPI
 
-from kit.app import Runtime
 from kit.app import create_app as create
 from kit.http import open_client
+from kit.runtime import Runtime
 
 from . import jobs, routes, subscribers
 from .carriers.sf import SF, Account

@@ -12,11 +12,11 @@ from datetime import timedelta
 from sqlalchemy import func, select
 
 from kit import crash
-from kit.app import Runtime
 from kit.clock import now
 from kit.errors import Conflict, Problem, Unavailable
 from kit.ids import derived_id, new_id
 from kit.jobs import wake
+from kit.runtime import Runtime
 from kit.states import move
 
 from . import channels, charges, orders

@@ -3,8 +3,8 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 
-from kit.app import Runtime
 from kit.jobs import Jobs
+from kit.runtime import Runtime
 
 from . import attempts, orders, refunds
 

@@ -4,9 +4,9 @@ import contextlib
 from collections.abc import AsyncIterator
 from datetime import timedelta
 
-from kit.app import Runtime
 from kit.errors import Unavailable
 from kit.http import open_client
+from kit.runtime import Runtime
 
 from .channels import Channel
 from .channels.wechat import Merchant, WeChat

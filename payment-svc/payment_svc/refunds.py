@@ -12,12 +12,12 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from contracts.payment import PaymentRefunded
 from kit import crash
-from kit.app import Runtime
 from kit.clock import now
 from kit.errors import Conflict
 from kit.ids import derived_id
 from kit.jobs import wake
 from kit.outbox import emit
+from kit.runtime import Runtime
 from kit.states import move
 
 from . import channels, ledger

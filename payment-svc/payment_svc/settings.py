@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from kit.app import Runtime
+from kit.runtime import Runtime
 from kit.settings import ServiceSettings
 
 

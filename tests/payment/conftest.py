@@ -16,9 +16,9 @@ from sqlalchemy import text
 
 from contracts.case import CaseDecided, CaseFeeDue, CaseWithdrawn
 from contracts.event import Event
-from kit.app import Runtime
 from kit.ids import new_id
 from kit.outbox import emit
+from kit.runtime import Runtime
 from kit.testing import Ground, Running, key, serve, until
 from sandbox.book import Book
 from sandbox.testing import Sandbox, free_port, sandbox

@@ -8,8 +8,8 @@ from urllib.parse import parse_qsl
 from fastapi import Depends, Request, Response
 from fastapi.responses import JSONResponse, RedirectResponse
 
-from kit.app import Runtime
 from kit.peers import Peers
+from kit.runtime import Runtime
 
 from ..keys import SigningKeys
 from ..logins import Doorman
