@@ -396,6 +396,8 @@ def upgrade() -> int:
     before = compose("ps", "--format", "{{.Image}}", "case", capture=True).split()
     backup(None)
     compose("build")
+    if (problem := secrets()) != 0:  # what the new version needs beside what there is
+        return problem
     compose("up", "--no-deps", "--exit-code-from", "prepare", "prepare")
     reload_broker()
     # Migrations only ever add (expand); the programs of before go on with the new tables.

@@ -56,7 +56,7 @@ def write_secrets(folder: Path, depts: tuple[str, ...], *, outside: bool) -> lis
         texts[admin.name] = random.token_urlsafe(32)
     for name, text in texts.items():
         _write(folder / name, text)
-    for name in ("tls", "outside", "outside/wechat", "outside/sf"):
+    for name in ("tls", "outside", *(f"outside/{p}" for p in ("wechat", "sf", "sms", "citizens"))):
         if not (outside and name.startswith("outside/")):
             (folder / name).mkdir(exist_ok=True)
     if outside:

@@ -126,7 +126,7 @@ def test_the_database_and_the_broker_have_no_way_out():
     assert setting("nats", "networks") == "[mesh]"
     assert "data" not in setting("gateway", "networks")
     outside = [n for n, text in SERVICES.items() if re.search(r"networks: .*outside", text)]
-    assert outside == ["payment", "logistics"]
+    assert outside == ["identity", "payment", "logistics"]
 
 
 def test_every_setting_is_explained_and_every_explained_one_is_read():
