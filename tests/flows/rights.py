@@ -73,6 +73,12 @@ TABLE: dict[str, Row] = {
     "userinfo": Row(SIGNED_IN, SIGNED_IN, "tells a caller of himself alone"),
     "userinfo_by_post": Row(SIGNED_IN, SIGNED_IN, "as userinfo"),
     "register_person": _public("whoever registers has no account yet"),
+    "register_client": Row(OPERATORS, OPERATORS, "operators vouch for others' applications"),
+    "list_clients": Row(OPERATORS, OPERATORS, "as register_client"),
+    "switch_client_off": Row(OPERATORS, frozenset(), "the id of none: 404 to operators too"),
+    "switch_client_on": Row(OPERATORS, frozenset(), "as switch_client_off"),
+    "my_consents": Row(APPLICANTS, APPLICANTS, "one's own consents alone"),
+    "withdraw_consent": Row(APPLICANTS, frozenset(), "nobody gave one to this client: 404"),
     "me": Row(
         SIGNED_IN,
         OWNER | LEAD_DESK | {"other", "helping reviewer"},

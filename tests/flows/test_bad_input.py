@@ -192,6 +192,7 @@ def ids_of(story: Story) -> dict[str, str]:
         "event_type": "case.submitted.v1",
         "n": "0",
         "secret": "x",
+        "client_id": "cli_nobody",
         "letter_id": "dead_" + "0" * 32,
         "account_id": "acc_nobody",
     }

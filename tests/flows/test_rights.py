@@ -151,6 +151,7 @@ async def bench(cast: Cast, story: Story) -> Bench:
         "event_type": "case.submitted.v1",
         "n": "0",
         "secret": "x",
+        "client_id": "cli_nobody",
         "letter_id": "dead_" + "0" * 32,
     }
     found = Bench(cast, story, ids, bodies(story, content))
