@@ -13,6 +13,7 @@ from kit.telemetry import BufferedLines
 from kit.traces import Tracer
 
 from .audit import Templates
+from .cache import Cache
 from .cors import Stamps
 from .counters import Counters
 from .exchange import Exchange
@@ -39,10 +40,12 @@ class Beam:
         self.settings = settings
         self.tracer = tracer
         self.keyring = keyring
+        self.cache = Cache(settings.gateway_cache_bytes)
         self.pools = {
             service: Pool(
                 service,
                 settings.url_of(service),
+                cache=self.cache,
                 limit=settings.gateway_upstream_connections,
                 queue=settings.gateway_queue,
                 queue_seconds=settings.gateway_queue_seconds,

@@ -108,4 +108,13 @@ class BeamCollector(Collector):
             away.add_metric((pool.service,), pool.breaker.failures >= pool.breaker.limit)
             upstream.add_metric((pool.service,), len(pool.connections))
             waiting.add_metric((pool.service,), len(pool.waiting))
+        cache = self._beam.cache
+        cached = CounterMetricFamily(
+            "beam_gateway_cache", "Reads of the catalogue by what the cache had", labels=("found",)
+        )
+        cached.add_metric(("yes",), cache.hits)
+        cached.add_metric(("no",), cache.misses)
+        held = GaugeMetricFamily("beam_gateway_cache_bytes", "Size of what is kept")
+        held.add_metric((), cache.bytes)
         yield from (requests, seconds, by_service, clients, upstream, waiting, shed, away)
+        yield from (cached, held)

@@ -83,6 +83,13 @@ class Exchange:
     preflight = False
     """A browser asks whether that page may ask."""
 
+    if_none_match: bytes | None = None
+    picky = False
+    """Asks for something that a kept answer can not give."""
+    cache_key: bytes | None = None
+    """Under which its answer may be kept, if it came in `cache_generation`."""
+    cache_generation = 0
+
     def __init__(self, client: BeamProtocol) -> None:
         self.client = client
 

@@ -45,8 +45,10 @@ _TRACEPARENT = re.compile(rb"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9
     _LANGUAGE,
     _ORIGIN,
     _PREFLIGHT,
+    _NONE_MATCH,
+    _PICKY,
     _PASS,
-) = range(15)
+) = range(17)
 
 _FIELDS = {
     # hop by hop
@@ -76,6 +78,8 @@ _FIELDS = {
     b"upgrade": _UPGRADE,
     b"accept-language": _LANGUAGE,
     b"origin": _ORIGIN,
+    b"if-none-match": _NONE_MATCH,
+    **dict.fromkeys((b"range", b"cache-control", b"pragma", b"if-modified-since"), _PICKY),
     b"access-control-request-method": _PREFLIGHT,
 }  # fmt: skip
 
@@ -204,6 +208,13 @@ def read_fields(x: Exchange, headers: list[tuple[bytes, bytes]]) -> str | None:
             head += (name, b": ", value, b"\r\n")
         elif kind == _PREFLIGHT:
             x.preflight = True
+            head += (name, b": ", value, b"\r\n")
+        elif kind == _NONE_MATCH:
+            more = x.if_none_match
+            x.if_none_match = value if more is None else more + b"," + value
+            head += (name, b": ", value, b"\r\n")
+        elif kind == _PICKY:
+            x.picky = True
             head += (name, b": ", value, b"\r\n")
         elif kind == _UPGRADE:
             upgrade = value.strip().lower()

@@ -32,13 +32,15 @@ def create_app(settings: GatewaySettings | None = None, keyring: Keyring | None 
         logs = telemetry.configure_logs(settings.service)
         sweeper = asyncio.create_task(beam.sweep(logs))
         exporter = asyncio.create_task(tracer.run()) if tracer is not None else None
-        follower = None
+        followers: list[asyncio.Task[None]] = []
         if settings.nats_url:
             nats = Nats(
                 settings.nats_url, settings.nats_user, settings.nats_password.get_secret_value()
             )
             following = revocations.follow(nats, settings.service, keys.revoked.note)
-            follower = asyncio.create_task(following)
+            followers.append(asyncio.create_task(following))
+            if settings.gateway_cache_bytes:
+                followers.append(asyncio.create_task(beam.cache.listen(nats)))
         metrics = None
         if settings.gateway_metrics_port is not None:
             registry = CollectorRegistry()
@@ -52,9 +54,9 @@ def create_app(settings: GatewaySettings | None = None, keyring: Keyring | None 
                 yield {"beam": beam, "probe": probe, "metrics": metrics}
         finally:
             sweeper.cancel()
-            if follower is not None:
+            for follower in followers:
                 follower.cancel()
-                await asyncio.gather(follower, return_exceptions=True)
+            await asyncio.gather(*followers, return_exceptions=True)
             if tracer is not None and exporter is not None:
                 exporter.cancel()
                 await tracer.close()

@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
+from .cache import Cache
 from .exchange import Exchange
 from .upstreams import UpstreamConnection
 
@@ -49,6 +50,7 @@ class Pool:
         service: str,
         url: str,
         *,
+        cache: Cache,
         limit: int,
         queue: int,
         queue_seconds: float,
@@ -57,7 +59,7 @@ class Pool:
         life_seconds: float,
     ) -> None:
         parts = urlsplit(url)
-        self.service = service
+        self.service, self.cache = service, cache
         self.host = parts.hostname or "127.0.0.1"
         self.port = parts.port or 80
         self.start_line_end = b" HTTP/1.1\r\nhost: %s\r\n" % parts.netloc.encode()

@@ -17,6 +17,7 @@ from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 from kit.errors import Problem
 
 from .audit import note
+from .cache import answer as cached_answer
 from .exchange import ASKING, FLOWING, WAITING, Exchange
 from .reading import ANSWER, BODY, HEAD, IDLE, LINGER, WRITE, Reader
 from .refusals import STATUS_LINES, answer
@@ -168,9 +169,20 @@ class BeamProtocol(Reader):
         if x.expects and not x.complete:
             self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         if x.pool is not None:
-            x.pool.send(x)
+            if x.route is None or not x.route.cached or not self._from_cache(x):
+                x.pool.send(x)
         else:
             self._ask_app(x)
+
+    def _from_cache(self, x: Exchange) -> bool:
+        now = self.loop.time()
+        kept = self.beam.cache.find(x, now)
+        if kept is None:
+            return False
+        x.keep = not self.closes_after(x)
+        self.transport.write(cached_answer(kept, x, now))
+        self.answered(x)
+        return True
 
     def _ask_app(self, x: Exchange) -> None:
         """One of the house's own pages: an ordinary ASGI call; a body is not looked at."""

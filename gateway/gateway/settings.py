@@ -26,7 +26,8 @@ class GatewaySettings(BaseSettings):
     jwks_url: str = "http://127.0.0.1:8001/.well-known/jwks.json"
 
     nats_url: str = ""
-    """Where revoked tokens are told of; empty: they are good until they end."""
+    """Where revoked tokens are told of, and changes of the catalogue; empty: tokens are good until
+    they end, and nothing is cached."""
     nats_user: str = ""
     nats_password: SecretStr = SecretStr("")
 
@@ -58,6 +59,9 @@ class GatewaySettings(BaseSettings):
     """Where spans go, see kit.traces: `file:///…` or `http://…/v1/traces`; nowhere when empty."""
     traces_ratio: float = Field(1.0, ge=0, le=1)
     """Share of the traces that are kept."""
+
+    gateway_cache_bytes: int = Field(16 * 1024 * 1024, ge=0)
+    """Most that is kept of the catalogue's public answers; 0: nothing."""
 
     gateway_head_seconds: float = 10.0
     """Time a client has for a whole request head."""

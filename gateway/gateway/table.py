@@ -35,6 +35,8 @@ class Route:
     """Also meant for callers without a token; their `Authorization` may use another scheme
     (Basic of an OAuth client). Elsewhere only Bearer and DPoP are let through."""
     body_limit: int = 256 * KIB
+    cached: bool = False
+    """Answers that the service calls public may be kept for a moment."""
     seconds: float = 15.0
     """Longest silence of the service before we answer 504."""
 
@@ -52,10 +54,10 @@ ROUTES = (
     Route("/v1/departments", "identity", public=True),
     Route("/v1/staff", "identity"),
     Route("/v1/mandates", "identity"),
-    Route("/v1/items", "catalog", public=True, body_limit=1 * MIB),
-    Route("/v1/packages", "catalog", public=True, body_limit=1 * MIB),
-    Route("/v1/calendars", "catalog", public=True),
-    Route("/v1/regions", "catalog", public=True),
+    Route("/v1/items", "catalog", public=True, cached=True, body_limit=1 * MIB),
+    Route("/v1/packages", "catalog", public=True, cached=True, body_limit=1 * MIB),
+    Route("/v1/calendars", "catalog", public=True, cached=True),
+    Route("/v1/regions", "catalog", public=True, cached=True),
     Route("/v1/cases", "case", body_limit=20 * MIB),
     Route("/v1/tasks", "case", body_limit=1 * MIB),
     Route("/v1/window", "case", body_limit=1 * MIB),

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, cast
 
 import httptools
 
+from .cache import MOST_BYTES
 from .exchange import FLOWING, IDEMPOTENT, Exchange
 from .refusals import STATUS_LINES
 
@@ -63,6 +64,9 @@ class UpstreamConnection(asyncio.Protocol):
         """The parser stands between two messages."""
         self._keep = False
         self._bytes = 0
+        self._copy: list[bytes] | None = None
+        """The body, where it may be kept."""
+        self._copied = 0
 
     # From the exchange
 
@@ -203,6 +207,8 @@ class UpstreamConnection(asyncio.Protocol):
         self.pool.breaker.failures = 0
         self._out = self._answer_head(x, status)
         x.status = status
+        if x.cache_key is not None and status == 200:
+            self._copy = []
         if self._bodyless:
             self._ended = True
 
@@ -233,7 +239,14 @@ class UpstreamConnection(asyncio.Protocol):
         if self._ended or self._parsed:
             # The body of an answer that has none.
             self._broken = True
-        elif self._chunking:
+            return
+        if self._copy is not None:
+            self._copied += len(body)
+            if self._copied > MOST_BYTES:
+                self._copy = None
+            else:
+                self._copy.append(body)
+        if self._chunking:
             self._out += (b"%x\r\n" % len(body), body, b"\r\n")
         else:
             self._out.append(body)
@@ -245,6 +258,10 @@ class UpstreamConnection(asyncio.Protocol):
         self._keep = self._parser.should_keep_alive()
         if not self._ended:
             self._ended = True
+            x = self.exchange
+            if self._copy is not None and x is not None:
+                now = self.pool.loop.time()
+                self.pool.cache.keep(x, self._head, b"".join(self._copy), now)
             if self._chunking:
                 self._out.append(b"0\r\n\r\n")
 

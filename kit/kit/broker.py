@@ -130,6 +130,13 @@ class Broker:
         inbox = self._client.new_inbox()
         return inbox, await self._client.subscribe(inbox, cb=callback)
 
+    async def listen(self, subjects: str, callback: Callable[[Msg], Awaitable[None]]) -> None:
+        """Hear what is published under `subjects` from now on; what comes while nobody listens is
+        lost. Returns when the server has taken it. Raises TimeoutError or BrokerLost."""
+        self._check()
+        await self._client.subscribe(subjects, cb=callback)
+        await self._client.flush(int(_REQUEST_SECONDS))
+
     async def publish(
         self,
         subject: str,
