@@ -12,8 +12,8 @@ from uvicorn.server import Server, ServerState
 from gateway.heads import check_target
 from gateway.limits import Limiter
 from gateway.protocol import BeamProtocol
-from gateway.refusals import NAMES, REFUSALS
-from gateway.table import ROUTES, SERVICES, Table
+from gateway.refusals import REFUSALS
+from gateway.table import ROUTES, Table
 
 TABLE = Table([(route, route) for route in ROUTES])
 
@@ -50,11 +50,6 @@ TABLE = Table([(route, route) for route in ROUTES])
 def test_the_table(path: str, service: str | None) -> None:
     route = TABLE.find(path.encode())
     assert (route.service if route else None) == service
-
-
-def test_every_service_has_a_route_and_a_name() -> None:
-    assert {route.service for route in ROUTES} == set(SERVICES) == set(NAMES)
-    assert len({route.prefix for route in ROUTES}) == len(ROUTES)
 
 
 @given(st.lists(st.sampled_from(["v1", "me", "items", "profile", "x", "", "oauth2"]), max_size=6))
