@@ -162,7 +162,7 @@ GATES = (
     (
         "operator",
         re.compile(
-            r"/v1/ops/|/licence-orders|/ledger|/refunds|/ratings/policies|/partners|/v1/events$|/suspend|"
+            r"/v1/ops|/v1/clients|/licence-orders|/ledger|/refunds|/ratings/policies|/partners|/v1/events$|/suspend|"
             r"/restore|/resume|/withdraw$|/drafts|/synonyms|/misses|^/v1/items$"
         ),
     ),

@@ -102,6 +102,17 @@ async def creations(cast: Cast, story: Story, people: People) -> dict[str, Creat
             {"code": dept, "name": "幂等系统"},
             ("exchange", "select count(*) from partner where code = $1", (dept,)),
         ),
+        "register_client": Creation(
+            "operator",
+            "/v1/clients",
+            {
+                "name": f"应用{dept}",
+                "name_en": f"App {dept}",
+                "redirect_uris": ["https://app.example/callback"],
+                "scopes": ["openid"],
+            },
+            ("identity", "select count(*) from client where name_en = $1", (f"App {dept}",)),
+        ),
         "request_correction": Creation(
             "helping reviewer",
             f"/v1/tasks/{task}/request-correction",
