@@ -36,7 +36,6 @@ class Jobs:
     """What one service does by itself: `@every(seconds=5)` above `async def sweep(runtime)`."""
 
     entries: list[tuple[Job, float]] = field(default_factory=list)
-    _wakes: dict[str, asyncio.Event] = field(default_factory=dict)
 
     def every(self, *, seconds: float) -> Callable[[Job], Job]:
         def register(job: Job) -> Job:
