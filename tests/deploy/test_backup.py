@@ -19,7 +19,7 @@ from beam.journey.stage import Place, until
 
 from .conftest import rows_of
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.long
 DRAFT = {"item_code": "A05", "region": "310115"}
 
 

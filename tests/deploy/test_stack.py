@@ -12,7 +12,7 @@ from beam.journey.stage import until
 
 from .conftest import DOMAIN, Stack, docker, rows_of
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.long
 LOGIN, PASSWORD = "13800000001", "Beam-demo-2026"
 
 

@@ -21,7 +21,7 @@ async def test_journeys_under_fire(victim: Trial) -> None:
     assert len(victim.killer.struck) >= 3
 
 
-@pytest.mark.slow
+@pytest.mark.long
 async def test_store_lost(victim: Trial) -> None:
     await phases.store_lost(victim, journeys=2)
     assert victim.violations == []

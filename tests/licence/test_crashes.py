@@ -21,7 +21,7 @@ from licence_svc.subscribers import on
 
 from .conftest import Others, decided
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.long
 KILLED = -9
 
 

@@ -24,7 +24,7 @@ from sandbox.testing import Sandbox, free_port, sandbox
 
 from .conftest import PAYER
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.long
 KILLED = -9
 
 

@@ -25,7 +25,7 @@ async def killed_and_restarted(alpha, beta, nats: str, point: str, plant: str = 
     assert await run(alpha, beta, nats, BEAM_PLANT=plant) == 0
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("point", ["r1:1", "r1:2", "r2:2", "r3:2", "c1:2", "c2:5", "c3:2", "c4:2"])
 async def test_killed_at_a_point_nothing_is_lost_or_doubled(alpha, beta, nats, point):
     await killed_and_restarted(alpha, beta, nats, point)
@@ -38,7 +38,7 @@ async def test_killed_at_a_point_nothing_is_lost_or_doubled(alpha, beta, nats, p
     assert await beta.column("select count(*) from dead_letter") == [0]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("plant", "point", "found"),
     [
