@@ -8,18 +8,25 @@ from sqlalchemy import ColumnElement, and_, false, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from contracts.logistics import ShipmentPickedUp
 from kit import crash
 from kit.auth import Caller
 from kit.clock import now
 from kit.errors import NotFound
 from kit.ids import derived_id, new_id
 from kit.jobs import wake
+from kit.outbox import emit
 from kit.states import move
 
 from .carriers import Placed, Track
 from .models import ON_THE_WAY, SHIPMENT_TRANSITIONS, Address, Shipment, TrackEvent
 
 LONGEST_PAUSE = 60.0
+RANK = {
+    status: rank
+    for rank, status in enumerate((*ON_THE_WAY, "delivered", "returned", "lost", "cancelled"))
+}
+"""Which of two steps in the same second is further on the way."""
 
 
 async def plan(
@@ -129,12 +136,13 @@ async def follow(
             strangers += len(steps)
             continue
         shipment.due_at = now() + poll
-        await _keep(session, shipment, steps)
-        await _settle(session, shipment)
+        new = await _keep(session, shipment, steps)
+        await _settle(session, shipment, new)
     return strangers
 
 
-async def _keep(session: AsyncSession, shipment: Shipment, steps: Sequence[Track]) -> None:
+async def _keep(session: AsyncSession, shipment: Shipment, steps: Sequence[Track]) -> set[str]:
+    """Keep what was not told before; returns the keys of that."""
     rows = [
         {
             "shipment_id": shipment.id,
@@ -147,11 +155,13 @@ async def _keep(session: AsyncSession, shipment: Shipment, steps: Sequence[Track
         }
         for step in {step.key: step for step in steps}.values()
     ]
-    await session.execute(insert(TrackEvent).values(rows).on_conflict_do_nothing())
+    kept = insert(TrackEvent).values(rows).on_conflict_do_nothing().returning(TrackEvent.key)
+    new = set(await session.scalars(kept))
     if shipment.state == "draft":
         # A push may overtake the answer to our own order.
         shipment.waybill_no = steps[0].waybill_no
         move(session, shipment, SHIPMENT_TRANSITIONS, "place", **_told(shipment, now()))
+    return new
 
 
 async def tracks_of(session: AsyncSession, shipment_id: str) -> Sequence[TrackEvent]:
@@ -159,25 +169,39 @@ async def tracks_of(session: AsyncSession, shipment_id: str) -> Sequence[TrackEv
     return (await session.scalars(query.order_by(TrackEvent.happened_at, TrackEvent.key))).all()
 
 
-async def _settle(session: AsyncSession, shipment: Shipment) -> None:
-    if shipment.state not in ON_THE_WAY:
-        return
-    for track in await tracks_of(session, shipment.id):
-        # Walk the steps from the last known on, so that no event on the way is left out.
-        known = SHIPMENT_TRANSITIONS.get((shipment.state, track.status))
-        if known is not None and _is_news(shipment, track):
-            move(
-                session,
-                shipment,
-                SHIPMENT_TRANSITIONS,
-                track.status,
-                **_told(shipment, track.happened_at),
-            )
+async def _settle(session: AsyncSession, shipment: Shipment, new: set[str]) -> None:
+    """Walk the steps by the carrier's time, so that no event on the way is left out."""
+    tracks = sorted(
+        await tracks_of(session, shipment.id),
+        key=lambda track: (track.happened_at, RANK[track.status]),
+    )
+    told_picked_up = any(t.status == "picked_up" and t.key not in new for t in tracks)
+    for track in tracks:
+        if (shipment.state, track.status) in SHIPMENT_TRANSITIONS and _is_news(shipment, track):
+            told = _told(shipment, track.happened_at)
+            move(session, shipment, SHIPMENT_TRANSITIONS, track.status, **told)
             shipment.moved_to = track.happened_at
+            told_picked_up = told_picked_up or track.status == "picked_up"
+        elif track.status == "picked_up" and not told_picked_up:
+            # A later step overtook it: the state stays, but who waits for the fact is told.
+            told_picked_up = True
+            shipment.version += 1
+            emit(
+                session,
+                ShipmentPickedUp(**_told(shipment, track.happened_at)),
+                subject=shipment.id,
+                version=shipment.version,
+                region=shipment.region,
+                dept=shipment.dept,
+            )
 
 
 def _is_news(shipment: Shipment, track: TrackEvent) -> bool:
-    return shipment.moved_to is None or track.happened_at > shipment.moved_to
+    """Later by the carrier's time, which counts whole seconds; within one, further on the way."""
+    if shipment.moved_to is None or track.happened_at > shipment.moved_to:
+        return True
+    same_second = track.happened_at == shipment.moved_to
+    return same_second and RANK[track.status] > RANK[shipment.state]
 
 
 def visible(caller: Caller) -> ColumnElement[bool]:

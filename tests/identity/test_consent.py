@@ -197,6 +197,7 @@ async def test_operators_alone_register_and_read(house: House) -> None:
         {"third_party": False},
     ],
     ids=str,
+    ids=lambda changes: "+".join(changes) if isinstance(changes, dict) else None,
 )
 async def test_what_may_not_be_registered(house: House, changes: dict[str, Any]) -> None:
     answer = await house.http.post(

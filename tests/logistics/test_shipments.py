@@ -1,7 +1,7 @@
 """A licence goes out: placed with the simulator, moved by its pushes, delivered once."""
 
 from collections.abc import AsyncIterator
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
@@ -16,6 +16,7 @@ from kit.inbox import Meta
 from kit.outbox import Outbox
 from kit.testing import Ground, Running, key, serve, until
 from logistics_svc import shipments, subscribers
+from logistics_svc.carriers import Track, TrackStatus
 from logistics_svc.models import SHIPMENT_TRANSITIONS
 from sandbox.testing import Sandbox, free_port, sandbox
 
@@ -163,6 +164,36 @@ async def test_placed_once_moved_by_pushes_and_delivered_once(
     ):
         answer = await logistics.client.get(f"/v1/shipments/{told['id']}", headers=headers)
         assert answer.status_code == status
+
+
+@pytest.mark.parametrize("order", [[0, 1, 2], [1, 2, 0], [2, 0, 1], [1, 0, 2]])
+async def test_pushes_in_any_order_and_within_one_second_tell_every_fact_once(
+    world: tuple[Running, Sandbox], ground: Ground, order: list[int]
+) -> None:
+    logistics, _ = world
+    licence = issued("acc_h", await address(logistics, ground, "acc_h"))
+    await planned(logistics, licence)
+
+    async def placed() -> Any:
+        told = await shipment(logistics, ground, licence)
+        return told if told and told["waybill_no"] else None
+
+    told = await until(placed)
+    moment = datetime.now(UTC).replace(microsecond=0)
+    facts = [
+        Track(f"{status}-key", told["id"], told["waybill_no"], status, "x", moment, "上海市", "")
+        for status in (TrackStatus.PICKED_UP, TrackStatus.OUT_FOR_DELIVERY, TrackStatus.DELIVERED)
+    ]
+    for index in [*order, *order]:
+        async with logistics.runtime.sessions.begin() as session:
+            await shipments.follow(session, "sf", [facts[index]], poll=timedelta(minutes=1))
+    assert (await shipment(logistics, ground, licence))["state"] == "delivered"
+    kinds = await emitted(logistics, told["id"])
+    assert sorted(kinds) == [
+        "logistics.shipment_delivered.v1",
+        "logistics.shipment_picked_up.v1",
+        "logistics.shipment_placed.v1",
+    ]
 
 
 async def test_an_answer_that_never_comes_places_one_order(
