@@ -196,7 +196,6 @@ async def test_operators_alone_register_and_read(house: House) -> None:
         {"keys": [{"kty": "oct", "k": "A" * 43, "kid": "a"}]},
         {"third_party": False},
     ],
-    ids=str,
     ids=lambda changes: "+".join(changes) if isinstance(changes, dict) else None,
 )
 async def test_what_may_not_be_registered(house: House, changes: dict[str, Any]) -> None:
