@@ -152,10 +152,11 @@ async def test_placed_once_moved_by_pushes_and_delivered_once(
     times = [track["happened_at"] for track in told["tracks"]]
     assert times == sorted(times)
     kinds = await emitted(logistics, told["id"])
-    assert kinds == [
-        "logistics.shipment_placed.v1",
-        "logistics.shipment_picked_up.v1",
+    assert kinds[0] == "logistics.shipment_placed.v1"
+    # Two pushes are under way at once: either may be the first to arrive.
+    assert sorted(kinds[1:]) == [
         "logistics.shipment_delivered.v1",
+        "logistics.shipment_picked_up.v1",
     ]
     for headers, status in (
         (ground.person("acc_d"), 404),
