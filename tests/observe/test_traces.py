@@ -12,7 +12,7 @@ from prometheus_client import REGISTRY
 
 from kit import context, traces
 from kit.http import open_client
-from kit.testing import Ground, serve
+from kit.testing import Ground, Running, serve
 
 
 class Collector:
