@@ -123,23 +123,29 @@ class Durable:
         async def refused(error: Exception) -> None:
             self.refusals.append(str(error))
 
-        self._client = await nats.connect(
-            self._partner["nats_url"],
-            user=self._partner["user"],
-            password=self._partner["password"],
-            inbox_prefix=self._partner["inbox_prefix"],
-            error_cb=refused,
-            max_reconnect_attempts=-1,
-            reconnect_time_wait=0.5,
-        )
+        # A lost connection is opened anew by us: the client's own reconnect can wait for ever on
+        # a broker that dies while it shakes hands.
+        async with asyncio.timeout(5):
+            self._client = await nats.connect(
+                self._partner["nats_url"],
+                user=self._partner["user"],
+                password=self._partner["password"],
+                inbox_prefix=self._partner["inbox_prefix"],
+                error_cb=refused,
+                allow_reconnect=False,
+                connect_timeout=2,
+                ping_interval=2,
+                max_outstanding_pings=2,
+            )
 
     async def _pull(self) -> None:
         while True:
             try:
-                if self._client.is_closed:
+                if not self._client.is_connected:
+                    await self._client.close()
                     await self._connect()
                 await self._pull_once()
-            except (nats.errors.Error, OSError):
+            except (nats.errors.Error, OSError, TimeoutError):
                 await asyncio.sleep(0.2)  # the broker is away, or had nothing: ask again
 
     async def _pull_once(self) -> None:
@@ -154,6 +160,7 @@ class Durable:
             while True:
                 message = await subscription.next_msg(timeout=2.5)
                 if message.headers and "Status" in message.headers:
+                    await asyncio.sleep(0.1)  # nothing for now, or no such durable yet
                     break
                 self.events.append(json.loads(message.data))
                 await self._client.publish(message.reply, b"+ACK")
