@@ -25,7 +25,10 @@ def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]
     """`make run` in one terminal; gives the environment of the second one."""
     data = Path(tmp_path_factory.mktemp("readme")) / "data"
     base = free_port_base()
-    env = os.environ | {"BEAM_DATA": str(data), "BEAM_PORT_BASE": str(base)}
+    # A newcomer's shell knows nothing of the `make` that runs these tests.
+    of_make = ("ARGS", "MAKEFLAGS", "MAKEOVERRIDES", "MAKELEVEL", "MFLAGS")
+    env = {name: value for name, value in os.environ.items() if name not in of_make}
+    env |= {"BEAM_DATA": str(data), "BEAM_PORT_BASE": str(base)}
     with (data.parent / "run.log").open("wb") as log:
         process = subprocess.Popen(
             ["make", "run"],
