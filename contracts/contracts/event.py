@@ -59,6 +59,8 @@ class Envelope(BaseModel):
     """Code of the department whose matter it is, or `_`."""
     actor: str | None = None
     """Account or service id of who caused it."""
+    onbehalfof: str | None = None
+    """For whom the actor did it, when that is somebody else."""
     aggregateversion: int
     """Counts the versions of `subject`: order and gaps are told from it, never from the broker."""
     traceparent: str | None = None

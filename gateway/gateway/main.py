@@ -16,13 +16,14 @@ from . import ops, portal, references, routes
 from .beam import Beam
 from .counters import BeamCollector
 from .settings import GatewaySettings
+from .table import SERVICES
 
 
 def create_app(settings: GatewaySettings | None = None, keyring: Keyring | None = None) -> FastAPI:
     """The gateway as an app. Serve it with `gateway.protocol.BeamProtocol` (see `server.run`):
     the proxy lane lives in that protocol, this app holds what stands beside it."""
     settings = settings or GatewaySettings()
-    keys = keyring or Keyring(settings.issuer, settings.jwks_url)
+    keys = keyring or Keyring(settings.issuer, settings.jwks_url, services=SERVICES)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, Any]]:

@@ -16,6 +16,7 @@ from kit.ids import new_id
 
 from . import families
 from .departments import is_department
+from .exchange import EXCHANGE
 from .models import Client
 from .settings import Settings
 from .tokens import digest
@@ -43,7 +44,7 @@ def app(client_id: str, name: str, name_en: str, redirect_uris: list[str]) -> di
     }
 
 
-def _system(client_id: str, secret: str) -> dict[str, Any]:
+def _system(client_id: str, secret: str, *, exchanges: bool) -> dict[str, Any]:
     kind, _, name = client_id.partition("-")
     if kind == "svc":
         about = {"kind": "service", "scopes": ["internal"], "dept": None}
@@ -64,7 +65,7 @@ def _system(client_id: str, secret: str) -> dict[str, Any]:
         "pushed_only": False,
         "redirect_uris": [],
         "logout_uris": [],
-        "grant_types": ["client_credentials"],
+        "grant_types": ["client_credentials", *([EXCHANGE] if exchanges else [])],
         "active": True,
         **about,
     }
@@ -75,7 +76,7 @@ def _declared(settings: Settings) -> Iterator[dict[str, Any]]:
     portal = app("portal", "一网通办总门户", "One Beam portal", home)
     yield {**portal, "logout_uris": [f"{settings.issuer}/"]}
     for client_id, secret in settings.client_secrets().items():
-        yield _system(client_id, secret)
+        yield _system(client_id, secret, exchanges=client_id in settings.exchange_clients)
 
 
 async def put(session: AsyncSession, client: dict[str, Any]) -> None:

@@ -8,7 +8,6 @@ from authlib.oauth2.rfc7009 import RevocationEndpoint
 from authlib.oauth2.rfc7662 import IntrospectionEndpoint
 from sqlalchemy.orm import Session
 
-from kit.auth import AUDIENCE
 from kit.clock import now
 from kit.jose import BadToken
 
@@ -56,7 +55,7 @@ def _known(here: tokens.Round, text: str) -> Known | None:
         live = family.state == "active" and family.expires_at > now() and link.used_at is None
         return Known(family.client_id, None, family, live)
     try:
-        claims = here.verifying.verify(text, issuer=here.settings.issuer, audience=AUDIENCE)
+        claims = here.verifying.verify(text, issuer=here.settings.issuer, audience=tokens.AUDIENCES)
     except BadToken:
         return None
     return Known(claims["client_id"], claims, None, is_live(here.session, claims))

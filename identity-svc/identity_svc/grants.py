@@ -1,4 +1,5 @@
-"""The three grants that we know, on Authlib's skeletons; whatever is not here is refused."""
+"""The common grants, on Authlib's skeletons; see also exchange and devices.
+What is in none of them is refused."""
 
 import re
 import secrets
@@ -50,7 +51,7 @@ class OnlyS256(CodeChallenge):  # type: ignore[misc]
         super().validate_code_challenge(grant, redirect_uri)
 
 
-class _Here:
+class Here:
     """Gives a grant the round that it works in."""
 
     server: Any
@@ -61,7 +62,7 @@ class _Here:
         return here
 
 
-class CodeGrant(_Here, AuthorizationCodeGrant):  # type: ignore[misc]
+class CodeGrant(Here, AuthorizationCodeGrant):  # type: ignore[misc]
     """Authorization code: once, for one client, one redirect address and one verifier."""
 
     TOKEN_ENDPOINT_AUTH_METHODS = EVERY_PROOF
@@ -151,7 +152,7 @@ class IdToken:
             )
 
 
-class RefreshGrant(_Here, RefreshTokenGrant):  # type: ignore[misc]
+class RefreshGrant(Here, RefreshTokenGrant):  # type: ignore[misc]
     """Refresh tokens, each used once; see families."""
 
     TOKEN_ENDPOINT_AUTH_METHODS = EVERY_PROOF
@@ -190,7 +191,7 @@ class RefreshGrant(_Here, RefreshTokenGrant):  # type: ignore[misc]
         families.replace(self.here.session, self._link, self.here.new_link, now())
 
 
-class ClientGrant(_Here, ClientCredentialsGrant):  # type: ignore[misc]
+class ClientGrant(Here, ClientCredentialsGrant):  # type: ignore[misc]
     """Services and departments' systems, with their secret."""
 
     TOKEN_ENDPOINT_AUTH_METHODS = SECRET_PROOFS

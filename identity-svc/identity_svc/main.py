@@ -33,7 +33,7 @@ async def setup(runtime: Runtime) -> AsyncIterator[None]:
         await clients.provision(session, settings)
     signing = keys.SigningKeys(runtime.sessions, runtime.vault)
     await signing.refresh()
-    runtime.keyring = Keyring(settings.issuer, signing.jwks)
+    runtime.keyring = Keyring(settings.issuer, signing.jwks, services=[settings.service])
     passwords = Passwords()
     runtime.parts["keys"] = signing
     runtime.parts["door"] = Doorman(runtime.sessions, runtime.vault, passwords, settings)

@@ -131,6 +131,8 @@ class Client(Base):
     grant_types: Mapped[Texts]
     scopes: Mapped[Texts]
     dept: Mapped[str | None]
+    may_act: Mapped[str | None]
+    """The one client that may exchange its tokens; None: any that may exchange at all."""
     active: Mapped[bool] = mapped_column(default=True)
 
     def get_client_id(self) -> str:

@@ -22,7 +22,7 @@ from authlib.oauth2.rfc6749.requests import BasicOAuth2Payload
 
 from kit.clock import now
 
-from . import client_auth, endpoints, families, grants, levels, proofs, pushed, tokens
+from . import client_auth, endpoints, exchange, families, grants, levels, proofs, pushed, tokens
 from .models import Account, Client, Consent, LoginSession, PushedRequest, StaffMember
 
 SCOPES = ("openid", "profile", "internal", "events")
@@ -47,6 +47,7 @@ TEXTS = {
     "login_required": "Nobody is signed in, and prompt=none forbids asking.",
     "invalid_dpop_proof": "A DPoP proof is missing, was used, is too old, or does not fit.",
     "unmet_authentication_requirements": "The level that was asked for cannot be reached here.",
+    "invalid_target": "The token may not be for that service.",
     "unsupported_token_type": "This type of token is not known here.",
 }
 
@@ -97,6 +98,7 @@ class Provider(AuthorizationServer):  # type: ignore[misc]
         self.register_grant(grants.CodeGrant, [grants.OnlyS256(required=True), grants.IdToken()])
         self.register_grant(grants.RefreshGrant)
         self.register_grant(grants.ClientGrant)
+        self.register_grant(exchange.ExchangeGrant)
         self.register_endpoint(endpoints.Revocation)
         self.register_endpoint(endpoints.Introspection)
         self.register_client_auth_method("private_key_jwt", client_auth.by_assertion(here))

@@ -16,6 +16,8 @@ class Settings(ServiceSettings):
     service: str = "identity"
     service_secrets_file: Path | None = None
     """JSON {client_id: secret} of the clients `svc-*` (services) and `dept-*` (partners)."""
+    exchange_clients: tuple[str, ...] = ()
+    """Those of them that may exchange a person's token for one in which they act (RFC 8693)."""
     portal_redirect_uris: tuple[str, ...] = ()
     """Redirect addresses of the portal beside `<issuer>/callback`; compared character by
     character."""

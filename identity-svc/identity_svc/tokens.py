@@ -9,12 +9,25 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
-from kit.auth import AUDIENCE
+from kit.auth import AUDIENCE, audience_of
 from kit.ids import uuid7
 from kit.jose import KeySet, SigningKey
 
 from .models import Account, Client, LoginSession, RefreshFamily, StaffMember
 from .settings import Settings
+
+SERVICES = (
+    "identity",
+    "catalog",
+    "case",
+    "licence",
+    "payment",
+    "logistics",
+    "helpdesk",
+    "exchange",
+)
+AUDIENCES = (AUDIENCE, *map(audience_of, SERVICES))
+"""Whom an access token may be for: all services, or one."""
 
 
 @dataclass
@@ -65,6 +78,7 @@ def access_token(
         "client_id": client.client_id,
         "scope": scope,
         "cnf": {"jkt": jkt} if jkt else None,
+        "may_act": {"sub": client.may_act} if client.may_act else None,
         **who,
     }
     return key.sign({name: value for name, value in claims.items() if value is not None}, "at+jwt")

@@ -123,7 +123,7 @@ async def opened(
         settings=settings,
         engine=engine,
         sessions=sessions,
-        keyring=Keyring(settings.issuer, settings.jwks_url),
+        keyring=Keyring(settings.issuer, settings.jwks_url, services=[settings.service]),
         vault=vault,
         cursors=Cursors(cursor_key),
         calls=Calls(settings),

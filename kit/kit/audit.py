@@ -28,7 +28,8 @@ class StaffAction(KitBase):
     action: Mapped[str]
     """The operation's name in the API reference."""
     things: Mapped[Document]
-    """The parameters of its path: ids and codes."""
+    """The parameters of its path: ids and codes; `via`: who acted for the member of staff, the
+    last one first."""
     request_id: Mapped[str | None]
     trace_id: Mapped[str | None]
     __table_args__ = ({"info": APPEND_ONLY},)
@@ -43,10 +44,10 @@ def note(session: AsyncSession, request: Request, action: str) -> None:
     session.add(
         StaffAction(
             id=new_id("act"),
-            actor=caller.actor or caller.subject,
+            actor=caller.subject,
             dept=caller.dept,
             action=action,
-            things=dict(request.path_params),
+            things={**request.path_params, **({"via": [*caller.actors]} if caller.actors else {})},
             request_id=context.request_id.get(),
             trace_id=trace[3:35] if trace else None,
         )

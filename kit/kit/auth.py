@@ -8,7 +8,7 @@ checked in the domain query itself.
 import asyncio
 import json
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
@@ -25,6 +25,8 @@ from .revocations import Revoked
 
 AUDIENCE = "beam"
 LEVELS = ("L0", "L1", "L2", "L3", "L4")
+MOST_ACTORS = 4
+"""How many may stand behind one another in `act` (RFC 8693 §4.1)."""
 CACHE_SIZE = 20_000
 REFRESH_SECONDS = 12 * 3600
 UNKNOWN_KID_SECONDS = 30
@@ -32,7 +34,8 @@ UNKNOWN_KID_SECONDS = 30
 
 @dataclass(frozen=True)
 class Caller:
-    """The verified facts of a token. `subject` is whom it is about, `actor` who holds the mouse."""
+    """The verified facts of a token. `subject` is whom it is about, `actor` who holds the mouse:
+    the outermost of `actors`, behind whom stand those from whom he has it."""
 
     subject: str
     kind: str
@@ -43,7 +46,7 @@ class Caller:
     level: str = "L0"
     client_id: str = ""
     scopes: frozenset[str] = frozenset()
-    actor: str | None = None
+    actors: tuple[str, ...] = ()
     jti: str = ""
     expires: int = 0
     issued: int = 0
@@ -55,12 +58,12 @@ class Caller:
     def from_claims(cls, claims: Mapping[str, Any], token: str) -> "Caller":
         """Raises BadToken when a claim is not of its type: nothing odd gets as far as a route."""
         texts = {name: _text(claims, name) for name in ("kind", "dept", "region", "client_id")}
-        roles, act, cnf = claims.get("roles", []), claims.get("act", {}), claims.get("cnf", {})
+        roles, cnf = claims.get("roles", []), claims.get("cnf", {})
         if not isinstance(roles, list) or not all(isinstance(role, str) for role in roles):
             raise BadToken("roles")
         level = _text(claims, "acr") or "L0"
-        if not isinstance(act, dict) or level not in LEVELS:
-            raise BadToken("act or acr")
+        if level not in LEVELS:
+            raise BadToken("acr")
         if not isinstance(cnf, dict) or bool(cnf) != bool(_text(cnf, "jkt")):
             raise BadToken("cnf")
         return cls(
@@ -72,7 +75,7 @@ class Caller:
             level=level,
             client_id=texts["client_id"] or "",
             scopes=frozenset((_text(claims, "scope") or "").split()),
-            actor=_text(act, "sub"),
+            actors=actors_of(claims),
             jti=claims["jti"],
             expires=claims["exp"],
             issued=claims["iat"],
@@ -80,12 +83,35 @@ class Caller:
             token=token,
         )
 
+    @property
+    def actor(self) -> str | None:
+        return self.actors[0] if self.actors else None
+
+
+def actors_of(claims: Mapping[str, Any]) -> tuple[str, ...]:
+    """Who acts for the subject of a token, the present one first (RFC 8693 §4.1). Raises BadToken
+    for what is no chain, or a longer one than MOST_ACTORS."""
+    chain: list[str] = []
+    act = claims.get("act")
+    while act is not None:
+        name = act.get("sub") if isinstance(act, dict) else None
+        if not isinstance(name, str) or not name or len(chain) == MOST_ACTORS:
+            raise BadToken("act")
+        chain.append(name)
+        act = act.get("act")
+    return tuple(chain)
+
 
 def _text(claims: Mapping[str, Any], name: str) -> str | None:
     value = claims.get(name)
     if value is not None and not isinstance(value, str):
         raise BadToken(name)
     return value
+
+
+def audience_of(service: str) -> str:
+    """The `aud` of a token that is good for one service alone."""
+    return f"{AUDIENCE}:{service}"
 
 
 JwksLoader = Callable[[], Awaitable[Mapping[str, Any]]]
@@ -96,10 +122,14 @@ class Keyring:
 
     Keys are fetched on first use and every 12 h; an unknown `kid` causes at most one fetch per
     30 s; while the issuer is away the last keys go on serving. Verified tokens are remembered.
+    `services`: those whose narrower tokens are taken beside the ones for all (`beam:licence`).
     """
 
-    def __init__(self, issuer: str, load: JwksLoader | str) -> None:
+    def __init__(
+        self, issuer: str, load: JwksLoader | str, *, services: Iterable[str] = ()
+    ) -> None:
         self.issuer = issuer
+        self._audiences = (AUDIENCE, *(audience_of(service) for service in services))
         self._load = _over_http(load) if isinstance(load, str) else load
         self._keys = KeySet({})
         self._fetched = self._tried = float("-inf")
@@ -171,7 +201,7 @@ class Keyring:
         return caller
 
     def _claims(self, token: str) -> dict[str, Any]:
-        return self._keys.verify(token, issuer=self.issuer, audience=AUDIENCE)
+        return self._keys.verify(token, issuer=self.issuer, audience=self._audiences)
 
     async def _fetch(self, now: float) -> None:
         try:
@@ -245,6 +275,7 @@ async def authenticate(request: Request) -> Caller | None:
                     raise _bad_token()
                 known = await keyring.verify(passed[0])
             context.actor.set(known.actor or known.subject)
+            context.principal.set(known.subject if known.actors else None)
             state["caller"] = known
     caller: Caller | None = state["caller"]
     return caller

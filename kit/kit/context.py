@@ -7,6 +7,8 @@ from contextvars import ContextVar
 request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
 traceparent: ContextVar[str | None] = ContextVar("traceparent", default=None)
 actor: ContextVar[str | None] = ContextVar("actor", default=None)
+principal: ContextVar[str | None] = ContextVar("principal", default=None)
+"""For whom the actor acts, when it is not for itself."""
 service: ContextVar[str] = ContextVar("service", default="")
 """Which service is at work: several may share a process."""
 

@@ -204,6 +204,7 @@ def context_of(envelope: Envelope) -> Iterator[None]:
         (context.request_id, context.request_id.set(envelope.correlationid)),
         (context.traceparent, context.traceparent.set(envelope.traceparent)),
         (context.actor, context.actor.set(envelope.actor)),
+        (context.principal, context.principal.set(envelope.onbehalfof)),
     ]
     try:
         yield

@@ -21,7 +21,7 @@ MAX_BYTES = 8192
 LEEWAY_SECONDS = 30
 MAX_LIFE_SECONDS = 15 * 60
 FORBIDDEN_HEADERS = frozenset({"crit", "jku", "x5u", "jwk", "x5c", "zip", "b64"})
-NEEDED = ("exp", "iat", "iss", "aud", "sub", "jti")
+NEEDED = ("exp", "iat", "iss", "sub", "jti")
 ASSERTION_TYPES = ("", "jwt", "client-authentication+jwt")
 
 
@@ -94,11 +94,12 @@ class KeySet:
         token: str,
         *,
         issuer: str,
-        audience: str,
+        audience: str | tuple[str, ...],
         typ: str = "at+jwt",
         max_life: int = MAX_LIFE_SECONDS,
     ) -> dict[str, Any]:
-        """The claims of a token that is ours in every respect, or BadToken."""
+        """The claims of a token that is ours in every respect, or BadToken. Of several audiences
+        the token must be for one at least."""
         header = _header(token, (typ,), FORBIDDEN_HEADERS)
         with _refusing():
             key = self._keys.get(header.get("kid"))
@@ -154,6 +155,14 @@ def read_proof(token: str) -> tuple[str, dict[str, Any]]:
         return thumbprint(core), claims
 
 
+def texts(value: Any) -> tuple[str, ...]:
+    """One text or a list of them as a tuple; anything else is a BadToken."""
+    values = (value,) if isinstance(value, str) else value
+    if not isinstance(values, list | tuple) or not all(isinstance(v, str) for v in values):
+        raise BadToken("not a text")
+    return tuple(values)
+
+
 @contextlib.contextmanager
 def _refusing() -> Iterator[None]:
     """Every defect is a BadToken, whatever python-jose makes of it."""
@@ -177,19 +186,23 @@ def _header(token: str, types: tuple[str, ...], forbidden: frozenset[str]) -> di
         return header
 
 
-def _claims(token: str, key: Any, *, issuer: str, audience: str, max_life: int) -> dict[str, Any]:
+def _claims(
+    token: str, key: Any, *, issuer: str, audience: str | tuple[str, ...], max_life: int
+) -> dict[str, Any]:
     claims = jwt.decode(
         token,
         key,
         algorithms=[ALGORITHM],
-        audience=audience,
         issuer=issuer,
         options={
             "leeway": LEEWAY_SECONDS,
+            "verify_aud": False,  # python-jose knows one audience only, and none is fine with it
             "verify_at_hash": False,  # an id_token comes back without its access token
             **{f"require_{name}": True for name in NEEDED},
         },
     )
+    if not set(texts(claims["aud"])) & set(texts(audience)):
+        raise BadToken("aud")
     if not isinstance(claims["exp"], int) or not isinstance(claims["iat"], int):
         raise BadToken("times must be whole seconds")
     if not 0 < claims["exp"] - claims["iat"] <= max_life:

@@ -80,6 +80,7 @@ def seal(
         region=region,
         dept=dept,
         actor=actor if actor is not None else context.actor.get(),
+        onbehalfof=context.principal.get() if actor is None else None,
         aggregateversion=version,
         traceparent=context.traceparent.get(),
         correlationid=context.request_id.get(),

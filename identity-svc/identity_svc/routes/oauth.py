@@ -11,12 +11,14 @@ from kit.clock import now
 from kit.errors import Unauthenticated
 
 from .. import accounts, endpoints, logins, tokens
+from ..exchange import EXCHANGE
 from ..grants import EVERY_PROOF, SECRET_PROOFS
 from ..provider import SCOPES, Answer, Asked, Provider
 from .pages import error_page
 from .web import At, Parameters, Web, answered
 
 router = APIRouter(tags=["oauth2"])
+GRANTS = ("authorization_code", "refresh_token", "client_credentials", EXCHANGE)
 CACHED = {"cache-control": "public, max-age=300"}
 
 
@@ -59,7 +61,7 @@ async def discovery(at: At, _: Public) -> JSONResponse:
         "end_session_endpoint": f"{base}/oauth2/logout",
         "response_types_supported": ["code"],
         "response_modes_supported": ["query"],
-        "grant_types_supported": ["authorization_code", "refresh_token", "client_credentials"],
+        "grant_types_supported": list(GRANTS),
         "code_challenge_methods_supported": ["S256"],
         "scopes_supported": list(SCOPES),
         "subject_types_supported": ["public"],
