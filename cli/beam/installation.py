@@ -130,7 +130,15 @@ async def initialise() -> None:
 
 async def _migrate(program: Program, database: Database) -> None:
     role = urlsplit(database.runtime_url).username
-    await asyncio.to_thread(kit_migrate.upgrade, program.package, database.owner_url, role)
+    try:
+        await asyncio.to_thread(kit_migrate.upgrade, program.package, database.owner_url, role)
+    except kit_migrate.Busy as problem:
+        raise Trouble(
+            f"{database.name} 正忙,迁移没有进行({problem})。请稍后再执行一次;长事务见 "
+            "pg_stat_activity。已完成的迁移不会重做。",
+            f"{database.name} is busy, its migration was not done ({problem}). Try again later; "
+            "pg_stat_activity shows long transactions. What is done stays done.",
+        ) from None
     print(f"✓ {database.name} → {kit_migrate.head(program.package)}", flush=True)
 
 
