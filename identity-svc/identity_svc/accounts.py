@@ -27,7 +27,7 @@ async def register(
     vault: Vault,
     *,
     name: str,
-    password_hash: str,
+    password_hash: str | None,
     kind: str = "person",
     id_number: str | None = None,
     phone: str | None = None,

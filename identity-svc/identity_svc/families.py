@@ -79,6 +79,21 @@ async def revoke_of_session(session: AsyncSession, login_id: str, reason: str) -
         tell(session, "family", revoked)
 
 
+async def revoke_of_account(
+    session: AsyncSession, account_id: str, reason: str, *, but: str | None = None
+) -> None:
+    """Revoke all that was issued to an account; what came from the sign-in `but` stands."""
+    which = [RefreshFamily.account_id == account_id, RefreshFamily.state == "active"]
+    if but is not None:
+        which.append(RefreshFamily.session_id != but)
+    revoked = list(await session.scalars(_end(reason, *which)))
+    if but is None:
+        tell(session, "account", account_id)
+    else:
+        for family_id in revoked:
+            tell(session, "family", family_id)
+
+
 async def revoke_of_client(session: AsyncSession, account_id: str | None, client_id: str) -> None:
     """Revoke all that a client got for an account, or (None) for anybody."""
     which = [RefreshFamily.client_id == client_id, RefreshFamily.state == "active"]

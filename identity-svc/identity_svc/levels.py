@@ -45,11 +45,12 @@ def _rise(
         emit(session, verified, subject=account.id, version=account.version)
 
 
-async def registered_with_phone(session: AsyncSession, vault: Vault, phone: str) -> None:
+async def registered_with_phone(session: AsyncSession, vault: Vault, phone: str) -> Account:
     """An account was registered with a number that had been proven by a code."""
     query = select(Account).where(Account.phone_index == vault.index(f"phone|{phone}"))
     account = (await session.scalars(query.with_for_update())).one()
     _rise(session, account, "L1", "phone")
+    return account
 
 
 async def phone_proven(session: AsyncSession, login: LoginSession) -> None:

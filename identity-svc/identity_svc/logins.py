@@ -1,4 +1,4 @@
-"""Signing in with a password: tries are counted first, the work is the same for everybody.
+"""Sign-ins, and the one with a password: tries are counted first, the work is the same for all.
 
 Three short steps, so that no database connection waits for argon2: count the try and read the
 account; compare the password; open the session.
@@ -76,20 +76,26 @@ async def _sign_in(at: Doorman, login: str, password: str, by_name: str, by_addr
             "请检查手机号(或工号)和密码,然后重新输入。",
             "Check the phone or staff number and the password, then try again.",
         )
-    cookie = secrets.token_urlsafe(32)
     async with at.sessions.begin() as session:
         await attempts.give_back(session, forget=by_name, one_of=by_address)
-        session.add(
-            LoginSession(
-                id=new_id("ses"),
-                token_hash=digest(cookie),
-                account_id=account.id,
-                acr=account.level,
-                amr=["pwd"],
-                auth_time=now(),
-                expires_at=now() + timedelta(hours=settings.session_hours),
-            )
+        return begin(session, account, settings, amr=["pwd"])
+
+
+def begin(session: AsyncSession, account: Account, settings: Settings, *, amr: list[str]) -> str:
+    """Open a session for an account that proved itself; the cookie's value. `amr`: how it did
+    (RFC 8176; `wechat` for what that lists no name for)."""
+    cookie = secrets.token_urlsafe(32)
+    session.add(
+        LoginSession(
+            id=new_id("ses"),
+            token_hash=digest(cookie),
+            account_id=account.id,
+            acr=account.level,
+            amr=amr,
+            auth_time=now(),
+            expires_at=now() + timedelta(hours=settings.session_hours),
         )
+    )
     return cookie
 
 
@@ -129,3 +135,17 @@ async def sign_out(session: AsyncSession, login: LoginSession) -> None:
         update(LoginSession).where(LoginSession.id == login.id).values(ended_at=now())
     )
     await families.revoke_of_session(session, login.id, "signed_out")
+
+
+async def end_all(
+    session: AsyncSession, account_id: str, reason: str, *, but: str | None = None
+) -> None:
+    """End all sign-ins of an account and everything that was issued for them; the sign-in `but`
+    goes on."""
+    query = update(LoginSession).where(
+        LoginSession.account_id == account_id, LoginSession.ended_at.is_(None)
+    )
+    if but is not None:
+        query = query.where(LoginSession.id != but)
+    await session.execute(query.values(ended_at=now()))
+    await families.revoke_of_account(session, account_id, reason, but=but)

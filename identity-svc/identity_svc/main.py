@@ -13,7 +13,7 @@ from . import clients, jobs, keys
 from .logins import Doorman
 from .outside import Outside
 from .passwords import Passwords
-from .routes import accounts, consent, login, oauth, step_up
+from .routes import accounts, consent, login, oauth, phone_login, step_up
 from .routes import clients as client_routes
 from .settings import Settings
 
@@ -50,6 +50,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         routers=[
             oauth.router,
             login.router,
+            phone_login.router,
             step_up.router,
             consent.pages,
             consent.router,

@@ -39,7 +39,8 @@ class Account(Base):
     id_index: Mapped[str | None]
     phone: Mapped[bytes | None] = mapped_column(LargeBinary)
     phone_index: Mapped[str | None] = mapped_column(unique=True)
-    password_hash: Mapped[str]
+    password_hash: Mapped[str | None]
+    """None: this account is entered by a code, a passkey or WeChat alone."""
     version: Mapped[int] = mapped_column(default=1)
     created_at: Mapped[Now]
     __table_args__ = (
@@ -96,7 +97,7 @@ class PhoneCode(Base):
     __tablename__ = "phone_code"
     id: Mapped[str] = mapped_column(primary_key=True)
     purpose: Mapped[str]
-    """register | step_up"""
+    """register | step_up | sign_in | reset | change_phone"""
     phone_index: Mapped[str]
     code_hash: Mapped[str]
     """Keyed, since six digits are soon guessed."""

@@ -22,7 +22,7 @@ from . import attempts
 from .channels import Messages, Sent
 from .models import PhoneCode
 
-Purpose = Literal["register", "step_up"]
+Purpose = Literal["register", "step_up", "sign_in", "reset", "change_phone"]
 LIFE = timedelta(minutes=5)
 MOST_TRIES = 5
 PER_MINUTE, PER_HOUR, PER_ADDRESS = 1, 5, 30

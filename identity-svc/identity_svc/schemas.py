@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, SecretStr
+from pydantic import AfterValidator, Field, SecretStr, model_validator
 
 from kit.routing import In, Out
 
@@ -15,6 +15,9 @@ def _new_password(secret: SecretStr) -> SecretStr:
     return secret
 
 
+NewPassword = Annotated[SecretStr, Field(max_length=128), AfterValidator(_new_password)]
+
+
 class Registration(In):
     """A person registers. Without a code from the telephone nothing of it is proven: the
     account starts at level L0."""
@@ -22,9 +25,19 @@ class Registration(In):
     name: Annotated[str, Field(max_length=100), AfterValidator(identifiers.name)]
     id_number: Annotated[str, Field(max_length=40), AfterValidator(identifiers.id_number)]
     phone: Annotated[str, Field(max_length=40), AfterValidator(identifiers.phone)]
-    password: Annotated[SecretStr, Field(max_length=128), AfterValidator(_new_password)]
+    password: NewPassword | None = None
+    """May be left out when there is a `phone_code`: the account is then entered by codes."""
     phone_code: "PhoneProof | None" = None
     """With the code that was sent to this number the account starts at level L1."""
+
+    @model_validator(mode="after")
+    def _some_way_in(self) -> "Registration":
+        if self.password is None and self.phone_code is None:
+            raise identifiers.Unfit(
+                "请设置密码,或先用短信验证码核验手机号。",
+                "Set a password, or prove the number by a code first.",
+            )
+        return self
 
 
 class PhoneProof(In):

@@ -14,9 +14,12 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import httpx
 import pytest
+from sqlalchemy import select
 
 from identity_svc import seed
+from identity_svc.models import Account
 from kit.testing import Ground, Running
+from sandbox.testing import Sandbox, sandbox
 
 PASSWORD = seed.DEMO_PASSWORD
 CALLBACK = "http://127.0.0.1:9/callback"
@@ -175,3 +178,43 @@ async def house(ground: Ground, nats_url: str, secrets_file: Path) -> AsyncItera
     ) as running:
         await seed.seed(running.runtime)
         yield House(running)
+
+
+@pytest.fixture(scope="module")
+async def outside(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Sandbox]:
+    """The simulated outside world as a process of its own."""
+    async with sandbox(tmp_path_factory.mktemp("outside")) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+async def open_house(
+    ground: Ground, nats_url: str, secrets_file: Path, outside: Sandbox
+) -> AsyncIterator[House]:
+    """A House that reaches the outside world."""
+    async with ground.service(
+        "identity_svc",
+        nats=nats_url,
+        service_secrets_file=secrets_file,
+        sms_keys=outside.keys / "sms",
+        sms_base_url=outside.url,
+    ) as running:
+        await seed.seed(running.runtime)
+        yield House(running)
+
+
+async def last_code(outside: Sandbox, phone: str) -> str:
+    """The code that this telephone got last."""
+    async with httpx.AsyncClient(base_url=outside.url, trust_env=False) as client:
+        book = (await client.get("/_sim/sms/book", params={"phone": phone})).json()
+    return str(book["messages"][-1]["code"])
+
+
+async def account_of(house: House, phone: str) -> Account | None:
+    """The account with this number."""
+    runtime = house.running.runtime
+    async with runtime.sessions() as session:
+        found: Account | None = await session.scalar(
+            select(Account).where(Account.phone_index == runtime.vault.index(f"phone|{phone}"))
+        )
+    return found

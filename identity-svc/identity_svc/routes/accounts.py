@@ -63,13 +63,14 @@ async def register_person(at: At, session: Session, body: Registration, _: Publi
         if not right:
             raise phone_codes.wrong_code()
         await accounts.free_phone(session, at.runtime.vault, body.phone)
+    password = body.password.get_secret_value() if body.password else None
     made = await accounts.register(
         session,
         at.runtime.vault,
         name=body.name,
         id_number=body.id_number,
         phone=body.phone,
-        password_hash=await at.door.passwords.hash(body.password.get_secret_value()),
+        password_hash=await at.door.passwords.hash(password) if password else None,
     )
     if made and proof is not None:
         await levels.registered_with_phone(session, at.runtime.vault, body.phone)

@@ -12,47 +12,13 @@ from kit.jose import BadToken
 
 from .. import logins
 from ..models import Client
+from .forms import Problems, form, signed_in, too_old
 from .pages import error_page, in_english, page
 from .waiting import waiting
 from .web import At, Web
 
 router = APIRouter(tags=["login"], include_in_schema=False)
-Problems = list[tuple[str, str]]
-
-
-async def _form(
-    at: Web,
-    return_to: str,
-    *,
-    english: bool,
-    login: str = "",
-    problems: Problems | None = None,
-    status: int = 200,
-) -> HTMLResponse:
-    """The login page; on an error with what was typed, the password excepted."""
-    name, targets = "", "'self'"
-    if return_to:
-        client = await waiting(at, return_to)
-        if client is None:
-            return error_page(at, "invalid_request")
-        name = client.name_en if english else client.name
-        targets = f"'self' {client.origin}"
-    key = at.form_key()
-    other = urlencode({"return_to": return_to, "lang": "zh" if english else "en"})
-    response = page(
-        "login.html",
-        english=english,
-        status=status,
-        switch=f"/oauth2/login?{other}",
-        form_targets=targets,
-        client=name,
-        csrf=at.form_token(key),
-        return_to=return_to,
-        login=login,
-        problems=problems or [],
-    )
-    at.set_cookie(response, "beam_form", key)
-    return response
+LOGIN = "/oauth2/login"
 
 
 @router.get("/oauth2/login")
@@ -60,7 +26,7 @@ async def login_page(
     at: At, _: Public, return_to: str = "", lang: str | None = None
 ) -> HTMLResponse:
     """The login page."""
-    return await _form(at, return_to, english=in_english(at, lang))
+    return await form(at, "login.html", LOGIN, return_to, english=in_english(at, lang), login="")
 
 
 @router.post("/oauth2/login")
@@ -75,16 +41,19 @@ async def sign_in(at: At, _: Public) -> Response:
         return en if english else zh
 
     async def again(problems: Problems, status: int = 422) -> HTMLResponse:
-        return await _form(
-            at, return_to, english=english, login=login, problems=problems, status=status
+        return await form(
+            at,
+            "login.html",
+            LOGIN,
+            return_to,
+            english=english,
+            status=status,
+            problems=problems,
+            login=login,
         )
 
     if not at.form_holds(sent.get("csrf", "")):
-        stale = t(
-            "此页面放置太久或浏览器没有保存 Cookie。请重新登录。",
-            "This page is too old, or the browser keeps no cookies. Please sign in again.",
-        )
-        return await again([("login", stale)])
+        return await again([("login", too_old(english))])
     missing: Problems = []
     if not login:
         missing.append(("login", t("请填写手机号或工号。", "Enter your phone or staff number.")))
@@ -101,9 +70,7 @@ async def sign_in(at: At, _: Public) -> Response:
         response = await again([("login", t(problem.zh, problem.en))], status)
         response.headers.update(problem.headers)
         return response
-    onward = RedirectResponse(return_to or "/", 303, {"cache-control": "no-store"})
-    at.set_cookie(onward, "beam_login", cookie)
-    return onward
+    return signed_in(at, cookie, return_to)
 
 
 @router.get("/oauth2/logout")

@@ -1,0 +1,68 @@
+"""What the pages before a sign-in share: the form's key, where it leads, what went wrong."""
+
+from typing import Any
+from urllib.parse import urlencode
+
+from fastapi import Response
+from fastapi.responses import HTMLResponse, RedirectResponse
+
+from .pages import error_page, page
+from .waiting import waiting
+from .web import Web
+
+Problems = list[tuple[str, str]]
+"""(id of the field, what to do about it)"""
+
+
+async def form(
+    at: Web,
+    template: str,
+    path: str,
+    return_to: str,
+    *,
+    english: bool,
+    status: int = 200,
+    problems: Problems | None = None,
+    **fields: Any,
+) -> HTMLResponse:
+    """A page with a form that leads back to `path`, and after it to `return_to`."""
+    name, targets = "", "'self'"
+    if return_to:
+        client = await waiting(at, return_to)
+        if client is None:
+            return error_page(at, "invalid_request")
+        name = client.name_en if english else client.name
+        targets = f"'self' {client.origin}"
+    key = at.form_key()
+    other = urlencode({"return_to": return_to, "lang": "zh" if english else "en"})
+    onward = urlencode({"return_to": return_to, "lang": "en" if english else "zh"})
+    response = page(
+        template,
+        english=english,
+        status=status,
+        switch=f"{path}?{other}",
+        form_targets=targets,
+        client=name,
+        path=path,
+        csrf=at.form_token(key),
+        return_to=return_to,
+        onward=onward,
+        problems=problems or [],
+        **fields,
+    )
+    at.set_cookie(response, "beam_form", key)
+    return response
+
+
+def too_old(english: bool) -> str:
+    """What to say when a form is not one that we gave to this browser."""
+    if english:
+        return "This page is too old, or the browser keeps no cookies. Please start again."
+    return "此页面放置太久或浏览器没有保存 Cookie。请重新操作。"
+
+
+def signed_in(at: Web, cookie: str, return_to: str) -> Response:
+    """Onward with the new sign-in."""
+    response = RedirectResponse(return_to or "/", 303, {"cache-control": "no-store"})
+    at.set_cookie(response, "beam_login", cookie)
+    return response
