@@ -16,7 +16,7 @@ from kit.states import move
 
 from . import clocks
 from .models import TASK_TRANSITIONS, Case, Correction, Pause, Task
-from .rights import in_region
+from .rights import on_desk
 from .timeline import By, note, step
 
 
@@ -79,7 +79,8 @@ async def desk(
     """The tasks of the caller's department and region, the most urgent first."""
     query = (
         select(Task)
-        .where(Task.dept == caller.dept, in_region(Task.region, caller))
+        .join(Case, Case.id == Task.case_id)
+        .where(on_desk(caller))
         .order_by(Task.due, Task.id)
         .limit(limit + 1)
     )

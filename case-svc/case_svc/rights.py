@@ -1,19 +1,18 @@
 """Who may see or touch which case: checked where the row is loaded, nowhere else.
 
-Applicants reach their own cases; staff those of their department and region, or those in which
-their department has a task. Whatever somebody may not see is "not found" to them.
+Applicants reach their own cases; staff those of their department, region and items, or those in
+which their department has a task. Whatever somebody may not see is "not found" to them.
 """
 
-from sqlalchemy import ColumnElement, and_, exists, or_, select, true
+from sqlalchemy import ColumnElement, and_, exists, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from kit.auth import Caller
 from kit.crash import planted
 from kit.errors import NotFound
+from kit.rights import reach
 
 from .models import Case, Task
-
-WHOLE_CITY = "310000"
 
 
 def no_case() -> NotFound:
@@ -23,10 +22,14 @@ def no_case() -> NotFound:
     )
 
 
-def in_region(column: ColumnElement[str] | object, caller: Caller) -> ColumnElement[bool]:
-    if caller.region == WHOLE_CITY:
-        return true()  # a condition on Case would join every case to every task
-    return column == caller.region  # type: ignore[return-value]
+def leads(caller: Caller) -> ColumnElement[bool]:
+    """The condition on Case under which it is the staff's own department that leads it."""
+    return reach(caller, dept=Case.dept, region=Case.region, item=Case.item_code)
+
+
+def on_desk(caller: Caller) -> ColumnElement[bool]:
+    """The condition on Task (joined with its Case) under which it lies on the caller's desk."""
+    return reach(caller, dept=Task.dept, region=Task.region, item=Case.item_code)
 
 
 def visible(caller: Caller) -> ColumnElement[bool]:
@@ -34,13 +37,8 @@ def visible(caller: Caller) -> ColumnElement[bool]:
     if caller.kind in ("person", "enterprise"):
         return Case.applicant_id == caller.subject
     if caller.kind == "staff":
-        lead = and_(Case.dept == caller.dept, in_region(Case.region, caller))
-        helping = exists().where(
-            Task.case_id == Case.id,
-            Task.dept == caller.dept,
-            in_region(Task.region, caller),
-        )
-        return and_(Case.state != "draft", or_(lead, helping))
+        helping = exists().where(Task.case_id == Case.id, on_desk(caller))
+        return and_(Case.state != "draft", or_(leads(caller), helping))
     return Case.id.is_(None)
 
 
@@ -59,12 +57,7 @@ async def case_for(
 
 async def lead_case(session: AsyncSession, case_id: str, caller: Caller) -> Case:
     """The case, locked, for staff of its lead department and region. Raises NotFound."""
-    query = select(Case).where(
-        Case.id == case_id,
-        Case.state != "draft",
-        Case.dept == caller.dept,
-        in_region(Case.region, caller),
-    )
+    query = select(Case).where(Case.id == case_id, Case.state != "draft", leads(caller))
     case: Case | None = await session.scalar(query.with_for_update())
     if case is None:
         raise no_case()
@@ -87,9 +80,9 @@ async def task_for(session: AsyncSession, task_id: str, caller: Caller) -> tuple
         "没有找到这个审批任务。请核对编号。", "There is no such task on your desk. Check the id."
     )
     case_id = await session.scalar(
-        select(Task.case_id).where(
-            Task.id == task_id, Task.dept == caller.dept, in_region(Task.region, caller)
-        )
+        select(Task.case_id)
+        .join(Case, Case.id == Task.case_id)
+        .where(Task.id == task_id, on_desk(caller))
     )
     if case_id is None:
         raise missing

@@ -2,11 +2,13 @@
 
 from collections.abc import Sequence
 
-from sqlalchemy import select, text
+from sqlalchemy import ColumnElement, and_, or_, select, text
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from contracts.event import Envelope
+from contracts.event import NO_PLACE, Envelope
+from kit.auth import Caller
+from kit.rights import reach
 
 from .models import FeedEntry
 
@@ -26,18 +28,28 @@ async def keep(session: AsyncSession, envelope: Envelope) -> None:
     await session.execute(row.on_conflict_do_nothing(index_elements=["event_id"]))
 
 
+def of_department(dept: str) -> ColumnElement[bool]:
+    """Everything that a department's own system may read."""
+    return FeedEntry.dept == dept
+
+
+def of_supervisor(caller: Caller) -> ColumnElement[bool]:
+    """What happened in the supervisor's department and region, or in no region."""
+    nowhere = and_(FeedEntry.dept == caller.dept, FeedEntry.region == NO_PLACE)
+    within = reach(caller, dept=FeedEntry.dept, region=FeedEntry.region)
+    return within if caller.items is not None else or_(within, nowhere)
+
+
 async def after(
     session: AsyncSession,
     *,
     seq: int,
     limit: int,
-    dept: str | None,
+    within: ColumnElement[bool],
     subject: str | None = None,
 ) -> Sequence[FeedEntry]:
-    """At most `limit` events behind `seq`, in order; of one department unless `dept` is None."""
-    query = select(FeedEntry).where(FeedEntry.seq > seq, SETTLED).order_by(FeedEntry.seq)
-    if dept is not None:
-        query = query.where(FeedEntry.dept == dept)
+    """At most `limit` events behind `seq`, in order; of those `within` the caller's reach."""
+    query = select(FeedEntry).where(FeedEntry.seq > seq, SETTLED, within).order_by(FeedEntry.seq)
     if subject is not None:
         query = query.where(FeedEntry.subject == subject)
     return (await session.scalars(query.limit(limit))).all()

@@ -16,6 +16,7 @@ from kit.errors import Invalid, NotFound, Problem
 from kit.ids import derived_id
 from kit.inbox import Meta
 from kit.outbox import emit
+from kit.rights import reach
 from kit.secrets import Vault
 from kit.states import move
 
@@ -171,10 +172,11 @@ async def list_received(
     before: Position | None,
     limit: int,
 ) -> list[Rating]:
-    """Ratings that the caller's department got in the caller's region, newest first; with `worst`
+    """Ratings of what lies in the caller's department, region and items, newest first; with `worst`
     those with at most this score."""
     wanted = select(Rating).where(
-        Rating.state == "rated", Rating.dept == staff.dept, Rating.region == staff.region
+        Rating.state == "rated",
+        reach(staff, dept=Rating.dept, region=Rating.region, item=Rating.item_code),
     )
     if worst is not None:
         wanted = wanted.where(Rating.score <= worst)

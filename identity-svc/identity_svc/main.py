@@ -15,6 +15,7 @@ from .outside import Outside
 from .passwords import Passwords
 from .routes import accounts, consent, login, oauth, phone_login, step_up
 from .routes import clients as client_routes
+from .routes import staff as staff_routes
 from .settings import Settings
 
 
@@ -57,6 +58,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             accounts.router,
             accounts.own_router,
             client_routes.router,
+            staff_routes.router,
         ],
         jobs=jobs.jobs,
         setup=setup,

@@ -66,6 +66,9 @@ class StaffMember(Base):
     """counter, reviewer, supervisor, operator"""
     dept: Mapped[str]
     region: Mapped[str]
+    """Six digits of GB/T 2260; contains its sub-regions, 310000 is the whole city."""
+    items: Mapped[list[str] | None] = mapped_column(ARRAY(String()))
+    """The items that they handle; None: all of their department."""
 
 
 class Attempts(Base):

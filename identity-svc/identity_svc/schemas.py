@@ -74,6 +74,7 @@ class StaffView(Out):
     roles: list[str]
     dept: str
     region: str
+    items: list[str] | None
 
 
 class Me(Out):

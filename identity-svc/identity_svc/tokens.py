@@ -96,6 +96,7 @@ def of_account(
         "roles": member.roles if member else [],
         "dept": member.dept if member else None,
         "region": member.region if member else None,
+        "items": member.items if member else None,
     }
 
 

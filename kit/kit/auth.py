@@ -43,6 +43,8 @@ class Caller:
     roles: frozenset[str] = frozenset()
     dept: str | None = None
     region: str | None = None
+    items: frozenset[str] | None = None
+    """The items that staff are limited to; None: all of their department (see kit.rights)."""
     level: str = "L0"
     client_id: str = ""
     scopes: frozenset[str] = frozenset()
@@ -61,6 +63,11 @@ class Caller:
         roles, cnf = claims.get("roles", []), claims.get("cnf", {})
         if not isinstance(roles, list) or not all(isinstance(role, str) for role in roles):
             raise BadToken("roles")
+        items = claims.get("items")
+        if items is not None and not (
+            isinstance(items, list) and all(isinstance(item, str) for item in items)
+        ):
+            raise BadToken("items")
         level = _text(claims, "acr") or "L0"
         if level not in LEVELS:
             raise BadToken("acr")
@@ -72,6 +79,7 @@ class Caller:
             roles=frozenset(roles),
             dept=texts["dept"],
             region=texts["region"],
+            items=None if items is None else frozenset(items),
             level=level,
             client_id=texts["client_id"] or "",
             scopes=frozenset((_text(claims, "scope") or "").split()),

@@ -15,6 +15,7 @@ from kit.auth import Caller
 from kit.clock import CITY, city_day, now
 from kit.errors import NotFound
 from kit.outbox import emit
+from kit.rights import reach
 from kit.secrets import Vault
 from kit.states import move
 
@@ -247,14 +248,13 @@ async def list_in_force(session: AsyncSession, holder_id: str) -> list[Licence]:
 
 
 async def of_issuer(session: AsyncSession, staff: Caller, licence_id: str) -> Licence:
-    """A licence that the caller's department issued in the caller's region, locked.
+    """A licence within the reach of the caller's department, region and items, locked.
     Raises NotFound."""
     row = await session.scalar(
         select(Licence)
         .where(
             Licence.id == licence_id,
-            Licence.dept == staff.dept,
-            Licence.region == staff.region,
+            reach(staff, dept=Licence.dept, region=Licence.region, item=Licence.item_code),
         )
         .with_for_update()
     )

@@ -80,6 +80,8 @@ class Shipment(Base):
     version: Mapped[int]
     region: Mapped[str]
     dept: Mapped[str]
+    item_code: Mapped[str | None]
+    """Of the case; staff may be limited to some items."""
     case_id: Mapped[str] = mapped_column(index=True)
     licence_id: Mapped[str]
     receiver_id: Mapped[str] = mapped_column(index=True)

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, false, select
+from sqlalchemy import ColumnElement, false, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -16,6 +16,7 @@ from kit.errors import NotFound
 from kit.ids import derived_id, new_id
 from kit.jobs import wake
 from kit.outbox import emit
+from kit.rights import reach
 from kit.states import move
 
 from .carriers import Placed, Track
@@ -38,6 +39,7 @@ async def plan(
     address_id: str | None,
     region: str,
     dept: str,
+    item_code: str | None = None,
 ) -> None:
     """A shipment for a licence, once. Without a usable address it waits for a person to act."""
     address = await session.get(Address, address_id) if address_id else None
@@ -49,6 +51,7 @@ async def plan(
         version=1,
         region=region,
         dept=dept,
+        item_code=item_code,
         case_id=case_id,
         licence_id=licence_id,
         receiver_id=receiver_id,
@@ -208,8 +211,8 @@ def visible(caller: Caller) -> ColumnElement[bool]:
     if caller.kind in ("person", "enterprise"):
         return Shipment.receiver_id == caller.subject
     if caller.kind == "staff":
-        here = Shipment.region == caller.region
-        return and_(Shipment.dept == caller.dept, here)
+        columns = Shipment
+        return reach(caller, dept=columns.dept, region=columns.region, item=columns.item_code)
     return false()
 
 

@@ -22,4 +22,5 @@ async def plan_shipment(session: AsyncSession, licence: LicenceIssued, meta: Met
         address_id=licence.address_id,
         region=meta.region,
         dept=meta.dept,
+        item_code=licence.item_code,
     )

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
-from sqlalchemy import ColumnElement, and_, false, func, select, text, update
+from sqlalchemy import ColumnElement, func, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -15,6 +15,7 @@ from kit.errors import NotFound
 from kit.ids import derived_id
 from kit.jobs import wake
 from kit.outbox import emit
+from kit.rights import reach
 from kit.states import move
 
 from . import refunds
@@ -152,17 +153,11 @@ async def expire_due(session: AsyncSession, *, limit: int = 50) -> int:
 
 
 def _readable_by(caller: Caller) -> ColumnElement[bool]:
-    """Payers read their own orders, staff those of their department in their region: 310115 sees
-    one district, 310000 the whole city."""
+    """Payers read their own orders, staff those of their department, region and items."""
     if caller.kind != "staff":
         return PaymentOrder.payer_id == caller.subject
-    if not caller.dept or not caller.region:
-        return false()
-    place = caller.region
-    while place.endswith("00"):
-        place = place[:-2]
-    inside = PaymentOrder.region.startswith(place, autoescape=True)
-    return and_(PaymentOrder.dept == caller.dept, inside)
+    columns = PaymentOrder
+    return reach(caller, dept=columns.dept, region=columns.region, item=columns.item_code)
 
 
 async def read(session: AsyncSession, order_id: str, caller: Caller) -> PaymentOrder:

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import text, true
 
 from contracts.case import CaseClosed, CaseFeeDue, CaseSubmitted
 from contracts.event import Envelope
@@ -57,6 +57,14 @@ async def test_the_feed_shows_a_department_its_own_and_operators_all(
     assert {e["dept"] for e in page["events"]} == {"SAMR"}
     following = await exchange.client.get(page["next"], headers=partner(ground, "SAMR"))
     assert following.json()["events"] == []
+    supervisors = {
+        region: ground.staff("supervisor", "SAMR", region=region)
+        for region in ("310000", "310115", "310104")
+    }
+    for region, reads in (("310000", True), ("310115", True), ("310104", False)):
+        page = (await exchange.client.get("/v1/events", headers=supervisors[region])).json()
+        assert (mine in {e["subject"] for e in page["events"]}) == reads, region
+        assert other not in {e["subject"] for e in page["events"]}
     operator = ground.staff("operator", "OPS")
     everything = (await exchange.client.get("/v1/events", headers=operator)).json()
     assert {mine, other} <= {e["data"].get("case_id") for e in everything["events"]}
@@ -76,13 +84,13 @@ async def test_a_reader_never_passes_an_open_transaction(exchange: Running) -> N
         async with sessions.begin() as quick:
             await feed.keep(quick, envelope(submitted(second), 1))
         async with sessions() as reader:
-            rows = await feed.after(reader, seq=0, limit=1000, dept=None)
+            rows = await feed.after(reader, seq=0, limit=1000, within=true())
             assert not {first, second} & {row.subject for row in rows}
         await slow.commit()
 
     async def both() -> bool:
         async with sessions() as reader:
-            rows = await feed.after(reader, seq=0, limit=1000, dept=None)
+            rows = await feed.after(reader, seq=0, limit=1000, within=true())
             return [r.subject for r in rows if r.subject in (first, second)] == [first, second]
 
     assert await until(both)

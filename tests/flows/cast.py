@@ -25,10 +25,19 @@ HERE, ELSEWHERE, CITY = "310115", "310104", "310000"
 
 
 def _staff(
-    role: str, dept: str = LEAD, region: str = HERE, account: str | None = None
+    role: str,
+    dept: str = LEAD,
+    region: str = HERE,
+    account: str | None = None,
+    items: list[str] | None = None,
 ) -> dict[str, Any]:
-    subject = account or f"stf_{role}_{dept.lower()}_{region}"
-    return {"sub": subject, "kind": "staff", "roles": [role], "dept": dept, "region": region}
+    limited = f"_{items[0].lower()}" if items else ""
+    subject = account or f"stf_{role}_{dept.lower()}_{region}{limited}"
+    about = {"sub": subject, "kind": "staff", "roles": [role], "dept": dept, "region": region}
+    return about | ({"items": items} if items else {})
+
+
+THESE_ITEMS, OTHER_ITEMS = ["A05", "T99"], ["B01", "B02"]
 
 
 ROLES: dict[str, dict[str, Any] | None] = {
@@ -49,14 +58,24 @@ ROLES: dict[str, dict[str, Any] | None] = {
     "far counter": _staff("counter", LEAD, ELSEWHERE),
     "far reviewer": _staff("reviewer", LEAD, ELSEWHERE),
     "far supervisor": _staff("supervisor", LEAD, ELSEWHERE),
+    "city counter": _staff("counter", LEAD, CITY),
     "city reviewer": _staff("reviewer", LEAD, CITY),
+    "city supervisor": _staff("supervisor", LEAD, CITY),
+    "item counter": _staff("counter", items=THESE_ITEMS),
+    "item reviewer": _staff("reviewer", items=THESE_ITEMS),
+    "item supervisor": _staff("supervisor", items=THESE_ITEMS),
+    "other item counter": _staff("counter", items=OTHER_ITEMS),
+    "other item reviewer": _staff("reviewer", items=OTHER_ITEMS),
+    "other item supervisor": _staff("supervisor", items=OTHER_ITEMS),
+    "province reviewer": _staff("reviewer", LEAD, "320000"),
     "service": {"sub": "svc-case", "kind": "service", "client_id": "svc-case"},
     "partner": {"sub": "dept-SAMR", "kind": "partner", "dept": LEAD},
     "foreign partner": {"sub": "dept-MCA", "kind": "partner", "dept": STRANGER},
 }
 """Name → claims of its token. `owner` is the person whose objects the tests are about; `helping`
 staff belong to a department with a task in the case, `foreign` to one without, `far` ones to
-another district, `city` ones to the whole city."""
+another district, `city` ones to the whole city, a `province` one to another province; `item` ones
+are limited to the story's items, `other item` ones to others."""
 
 
 @dataclass

@@ -28,9 +28,11 @@ def having(role: str) -> frozenset[str]:
 
 COUNTERS, REVIEWERS = having("counter"), having("reviewer")
 SUPERVISORS, OPERATORS = having("supervisor"), having("operator")
-LEAD_DESK = frozenset({"counter", "reviewer", "supervisor", "operator"})
+DEMO_DESK = frozenset({"counter", "reviewer", "supervisor", "operator"})
+CITY = frozenset({"city counter", "city reviewer", "city supervisor"})
+OF_ITEM = frozenset({"item counter", "item reviewer", "item supervisor"})
+LEAD_DESK = DEMO_DESK | CITY | OF_ITEM
 HELPERS = frozenset({"helping counter", "helping reviewer"})
-CITY = frozenset({"city reviewer"})
 PARTNERS = frozenset({"partner", "foreign partner"})
 
 
@@ -54,12 +56,12 @@ def _owners(why: str) -> Row:
 
 def _writers(why: str) -> Row:
     """The catalogue is public: that an item exists is no secret, so the refusal says 403."""
-    allowed = frozenset({"supervisor", "operator", "far supervisor"})
+    allowed = frozenset({"operator", "far supervisor"}) | (SUPERVISORS & LEAD_DESK)
     return Row(STAFF, allowed, why, denied=403)
 
 
 OWN_PROOF = "the client proves itself by its secret or the code, not by a token"
-READ_CASE = OWNER | LEAD_DESK | HELPERS | CITY
+READ_CASE = OWNER | LEAD_DESK | HELPERS
 
 TABLE: dict[str, Row] = {
     # identity
@@ -79,9 +81,15 @@ TABLE: dict[str, Row] = {
     "switch_client_on": Row(OPERATORS, frozenset(), "as switch_client_off"),
     "my_consents": Row(APPLICANTS, APPLICANTS, "one's own consents alone"),
     "withdraw_consent": Row(APPLICANTS, frozenset(), "nobody gave one to this client: 404"),
+    "list_staff": Row(OPERATORS, OPERATORS, "operators look after who works here"),
+    "add_staff": Row(OPERATORS, OPERATORS, "as list_staff"),
+    "read_staff": Row(OPERATORS, frozenset(), "a person is no member of staff: 404"),
+    "change_staff_rights": Row(OPERATORS, frozenset(), "as read_staff"),
+    "switch_staff_off": Row(OPERATORS, frozenset(), "as read_staff"),
+    "switch_staff_on": Row(OPERATORS, frozenset(), "as read_staff"),
     "me": Row(
         SIGNED_IN,
-        OWNER | LEAD_DESK | {"other", "helping reviewer"},
+        OWNER | DEMO_DESK | {"other", "helping reviewer"},
         "one's own account; tokens of machines and of accounts that are not there have none",
     ),
     "my_access_log": Row(APPLICANTS, OWNER, "who read one's own data", is_list=True),
@@ -133,21 +141,23 @@ TABLE: dict[str, Row] = {
     "withdraw_case": _owners("only the applicant takes it back"),
     "get_timeline": Row(SIGNED_IN, READ_CASE, "whoever may read the case"),
     "get_clock": Row(SIGNED_IN, READ_CASE, "whoever may read the case"),
-    "accept_case": Row(COUNTERS, frozenset({"counter"}), "the leading department's counter there"),
-    "refuse_case": Row(COUNTERS, frozenset({"counter"}), "as accept_case"),
-    "hand_over_licence": Row(COUNTERS, frozenset({"counter"}), "as accept_case"),
+    "accept_case": Row(COUNTERS, COUNTERS & LEAD_DESK, "the leading department's counter there"),
+    "refuse_case": Row(COUNTERS, COUNTERS & LEAD_DESK, "as accept_case"),
+    "hand_over_licence": Row(COUNTERS, COUNTERS & LEAD_DESK, "as accept_case"),
     "decide_case": Row(
-        REVIEWERS, CITY | {"reviewer"}, "reviewers of the leading department, there or city-wide"
+        REVIEWERS,
+        REVIEWERS & LEAD_DESK,
+        "reviewers of the leading department for this item, there or city-wide",
     ),
     "list_tasks": Row(
         REVIEWERS,
-        CITY | {"reviewer", "helping reviewer"},
-        "the desk of the caller's own department and region; a helper has a task of his own",
+        REVIEWERS & LEAD_DESK | {"helping reviewer"},
+        "the desk of the caller's own department, region and items; a helper has a task of his own",
         is_list=True,
     ),
-    "claim_task": Row(REVIEWERS, CITY | {"reviewer"}, "the desk that the task lies on"),
-    "decide_task": Row(REVIEWERS, CITY | {"reviewer"}, "the desk that the task lies on"),
-    "request_correction": Row(REVIEWERS, CITY | {"reviewer"}, "the desk that the task lies on"),
+    "claim_task": Row(REVIEWERS, REVIEWERS & LEAD_DESK, "the desk that the task lies on"),
+    "decide_task": Row(REVIEWERS, REVIEWERS & LEAD_DESK, "the desk that the task lies on"),
+    "request_correction": Row(REVIEWERS, REVIEWERS & LEAD_DESK, "the desk that the task lies on"),
     # licences
     "list_licence_types": _public("reference data"),
     "get_licence_keys": _public("public keys are public"),
@@ -159,18 +169,20 @@ TABLE: dict[str, Row] = {
     "get_licence_credential": _owners("only its holder"),
     "present_licence": _owners("only its holder"),
     "change_licence_status": Row(
-        REVIEWERS, frozenset({"reviewer"}), "reviewers of the department and district that issued"
+        REVIEWERS,
+        REVIEWERS & LEAD_DESK,
+        "reviewers of the department that issued, there or city-wide, for the licence's item",
     ),
     "list_licence_orders": Row(OPERATORS, OPERATORS, "operators look after what is stuck"),
     "retry_licence_order": Row(OPERATORS, OPERATORS, "operators look after what is stuck"),
     # payments
     "list_payments": Row(
         APPLICANTS | STAFF,
-        OWNER | LEAD_DESK | CITY,
-        "the payer's own; staff those of their department and region",
+        OWNER | LEAD_DESK,
+        "the payer's own; staff those of their department, region and items",
         is_list=True,
     ),
-    "get_payment": Row(APPLICANTS | STAFF, OWNER | LEAD_DESK | CITY, "as list_payments"),
+    "get_payment": Row(APPLICANTS | STAFF, OWNER | LEAD_DESK, "as list_payments"),
     "start_attempt": _owners("only the payer pays"),
     "list_refunds": Row(OPERATORS, OPERATORS, "operators look after refunds that do not move"),
     "get_ledger_balance": Row(OPERATORS, OPERATORS, "sums only, for those who run the platform"),
@@ -187,8 +199,8 @@ TABLE: dict[str, Row] = {
     # exchange
     "read_events": Row(
         PARTNERS | SUPERVISORS | OPERATORS,
-        frozenset({"partner", "supervisor", "far supervisor"}) | OPERATORS,
-        "partners and supervisors their department's own; operators see all",
+        frozenset({"partner", "supervisor", "city supervisor"}) | OPERATORS,
+        "partners their department's own, supervisors with its region; operators see all",
         is_list=True,
     ),
     "event_schema": _public("reference data"),

@@ -113,6 +113,23 @@ async def creations(cast: Cast, story: Story, people: People) -> dict[str, Creat
             },
             ("identity", "select count(*) from client where name_en = $1", (f"App {dept}",)),
         ),
+        "add_staff": Creation(
+            "operator",
+            "/v1/staff",
+            {
+                "number": dept.lower(),
+                "name": "新同事",
+                "password": "a long enough secret",
+                "roles": ["counter"],
+                "dept": "SAMR",
+                "region": "310115",
+            },
+            (
+                "identity",
+                "select count(*) from staff_member where number = $1",
+                (dept.lower(),),
+            ),
+        ),
         "request_correction": Creation(
             "helping reviewer",
             f"/v1/tasks/{task}/request-correction",

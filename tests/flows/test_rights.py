@@ -55,6 +55,8 @@ def bodies(story: Story, content: dict[str, Any]) -> dict[str, Any]:
         "submit_rating": {"score": 5},
         "put_rating_policy": {"working_days": 10},
         "register_partner": {"code": "SAMR", "name": "系统"},
+        "add_staff": {"number": "x1"},
+        "change_staff_rights": {"roles": ["counter"], "dept": "SAMR", "region": "310115"},
         "create_item": {"code": ITEM, "dept": "SAMR", "content": content},
         "edit_item_draft": {"content": {}},
         "put_synonym": {"means": ["食品"]},

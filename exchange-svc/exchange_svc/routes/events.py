@@ -5,6 +5,7 @@ from typing import Annotated, Any
 from urllib.parse import urlencode
 
 from fastapi import Depends, Path, Query
+from sqlalchemy import ColumnElement, true
 
 from contracts.event import EVENTS
 from kit.auth import Caller, Gate, Public
@@ -21,12 +22,14 @@ Reader = Annotated[Caller, Depends(Gate(kinds=("partner", "staff")))]
 MOST = 1000
 
 
-def _reach(caller: Caller) -> str | None:
-    """The department whose events the caller may read; None means all."""
+def _reach(caller: Caller) -> ColumnElement[bool]:
+    """Which events the caller may read."""
     if "operator" in caller.roles:
-        return None
-    if caller.dept and (caller.kind == "partner" or "supervisor" in caller.roles):
-        return caller.dept
+        return true()
+    if caller.dept and caller.kind == "partner":
+        return feed.of_department(caller.dept)
+    if caller.dept and "supervisor" in caller.roles:
+        return feed.of_supervisor(caller)
     raise Forbidden(
         "事件流面向部门系统、督办和运维人员。",
         "The feed is for departments' systems, supervisors and operators.",
@@ -41,10 +44,10 @@ async def read_events(
     limit: Limit = 100,
     subject: Annotated[str | None, Query(max_length=60, pattern=r"^[a-z]+_[0-9a-z_]+$")] = None,
 ) -> FeedOut:
-    """Events behind the cursor `after`, in lasting order; partners and supervisors get their
-    department's own."""
+    """Events behind the cursor `after`, in lasting order; partners get their department's
+    own, supervisors those of their department and region."""
     limit = min(limit, MOST)
-    rows = await feed.after(session, seq=after, limit=limit, dept=_reach(caller), subject=subject)
+    rows = await feed.after(session, seq=after, limit=limit, within=_reach(caller), subject=subject)
     last = rows[-1].seq if rows else after
     query = {"after": last, "limit": limit} | ({"subject": subject} if subject else {})
     return FeedOut(
