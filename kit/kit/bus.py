@@ -41,7 +41,10 @@ class Bus:
         those until one that was fetched and not answered comes again."""
         self._sessions = sessions
         self._nats = Nats(
-            settings.nats_url, settings.nats_user, settings.nats_password.get_secret_value()
+            settings.nats_url,
+            settings.nats_user,
+            settings.nats_password.get_secret_value(),
+            settings.nats_replicas,
         )
         self._service = settings.service
         self.on = on if on is not None else Subscribers()

@@ -22,8 +22,12 @@ class ServiceSettings(BaseSettings):
     database_pool: int = 5
     database_overflow: int = 3
     nats_url: str = "nats://127.0.0.1:4222"
+    """The broker; the servers of a cluster with commas between."""
     nats_user: str = ""
     nats_password: SecretStr = SecretStr("")
+    nats_replicas: Literal[1, 3, 5] = 1
+    """On how many servers of a NATS cluster the stream of events is kept; counts when it is
+    created. A stream that is there: `beam broker replicas`."""
     issuer: str = "http://127.0.0.1:8000"
     """Public address of the beam: the `iss` of every token."""
     jwks_url: str = "http://127.0.0.1:8001/.well-known/jwks.json"

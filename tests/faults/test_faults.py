@@ -16,7 +16,7 @@ from beam.programs import PROGRAMS
 async def test_journeys_under_fire(victim: Trial) -> None:
     before = len(victim.crowd.outcomes)
     await phases.under_fire(victim, journeys=4, seconds=8)
-    assert victim.violations == []
+    assert victim.violations == [], victim.notes
     assert len(victim.crowd.outcomes) == before + 4
     assert len(victim.killer.struck) >= 3
 

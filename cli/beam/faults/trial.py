@@ -68,6 +68,8 @@ class Trial:
             await asyncio.sleep(LOOK_SECONDS)
         outcomes, self._told = self.crowd.outcomes[self._told :], len(self.crowd.outcomes)
         found += [Violation("journeys", o.trouble, True) for o in outcomes if o.trouble]
+        if any(violation.check == "departments" for violation in found):
+            self.notes["listeners"] = [str(durable) for durable in self.departments.values()]
         for violation in found:
             if violation not in self.violations:
                 self.violations.append(violation)

@@ -113,6 +113,16 @@ class Durable:
         self._partner = partner
         self.events: list[dict[str, Any]] = []
         self.refusals: list[str] = []
+        self._last = "nothing yet"
+
+    def __str__(self) -> str:
+        """How it stands, for whoever wonders why it hears nothing."""
+        task = "pulls" if not self._task.done() else f"ended: {self._task!r}"
+        return (
+            f"{self._partner['system']}: {len(self.events)} events, {task}, "
+            f"connected {self._client.is_connected}, last {self._last}, "
+            f"refused {self.refusals[-3:]}"
+        )
 
     async def __aenter__(self) -> "Durable":
         await self._connect()
@@ -145,7 +155,8 @@ class Durable:
                     await self._client.close()
                     await self._connect()
                 await self._pull_once()
-            except (nats.errors.Error, OSError, TimeoutError):
+            except (nats.errors.Error, OSError, TimeoutError) as error:
+                self._last = f"{time.strftime('%X')} {type(error).__name__}"
                 await asyncio.sleep(0.2)  # the broker is away, or had nothing: ask again
 
     async def _pull_once(self) -> None:
@@ -159,6 +170,7 @@ class Durable:
             )
             while True:
                 message = await subscription.next_msg(timeout=2.5)
+                self._last = f"{time.strftime('%X')} {message.headers or 'event'}"
                 if message.headers and "Status" in message.headers:
                     await asyncio.sleep(0.1)  # nothing for now, or no such durable yet
                     break

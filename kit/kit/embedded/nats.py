@@ -7,6 +7,7 @@ import signal
 import socket
 import tempfile
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
@@ -18,6 +19,28 @@ from kit.embedded.process import (
     stop_leftover,
     tail,
 )
+
+
+@dataclass(frozen=True)
+class Member:
+    """What makes a server one of a cluster."""
+
+    name: str
+    port: int
+    """Where the other servers of the cluster come in."""
+    others: tuple[int, ...]
+    """Their ports."""
+
+    def config(self) -> str:
+        routes = ", ".join(f'"nats-route://127.0.0.1:{port}"' for port in self.others)
+        return f"""\
+cluster {{
+  name: one-beam
+  listen: "127.0.0.1:{self.port}"
+  routes: [{routes}]
+}}
+"""
+
 
 _RELOADED = "server configuration"
 """In `Reloaded server configuration` as in `Failed to reload server configuration`."""
@@ -61,13 +84,16 @@ class NatsServer:
         monitor_port: int | None = None,
         *,
         sync_interval: str = "always",
+        member: Member | None = None,
     ) -> None:
-        """Ports None: free ones are taken. `sync_interval` as in the server's configuration."""
+        """Ports None: free ones are taken. `sync_interval` as in the server's configuration.
+        `member`: one of several servers, see kit.embedded.cluster."""
         self.data = data.absolute()
         self.accounts = accounts
         self.port = port if port is not None else free_port()
         self.monitor_port = monitor_port if monitor_port is not None else free_port()
         self.sync_interval = sync_interval
+        self.member = member
         self._process: GuardedProcess | None = None
         self._temporary: list[Path] = []
 
@@ -78,6 +104,10 @@ class NatsServer:
         server = cls(folder / "nats", accounts)
         server._temporary.append(folder)
         return server
+
+    @property
+    def name(self) -> str:
+        return self.member.name if self.member else "one-beam"
 
     @property
     def log(self) -> Path:
@@ -194,7 +224,7 @@ class NatsServer:
         fresh.touch(0o600)
         text = f"""\
 # Written at every start: change the settings, not this file.
-server_name: one-beam
+server_name: {self.name}
 listen: "127.0.0.1:{self.port}"
 http: "127.0.0.1:{self.monitor_port}"
 pid_file: {json.dumps(str(self.data / "nats.pid"))}
@@ -211,6 +241,8 @@ jetstream {{
   max_file_store: 20GB
 }}
 """
+        if self.member is not None:
+            text += self.member.config()
         fresh.write_text(text + self.accounts)
         fresh.replace(config)
         return config

@@ -7,7 +7,7 @@ import signal
 import time
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import asyncpg
 import pytest
@@ -43,7 +43,13 @@ class Service:
     buses: list[Bus] = field(default_factory=list)
 
     async def start(
-        self, nats: str, *, nats_user: str = "", nats_password: str = "", **options: Any
+        self,
+        nats: str,
+        *,
+        nats_user: str = "",
+        nats_password: str = "",
+        nats_replicas: Literal[1, 3] = 1,
+        **options: Any,
     ) -> Bus:
         settings = ServiceSettings(
             service=self.name,
@@ -51,6 +57,7 @@ class Service:
             nats_url=nats,
             nats_user=nats_user,
             nats_password=SecretStr(nats_password),
+            nats_replicas=nats_replicas,
         )
         bus = Bus(settings, self.engine, self.sessions, self.on, **options)
         await bus.start()
