@@ -244,8 +244,27 @@ def init(lang: Language = "zh") -> None:
         asyncio.run(initialise())
 
 
+@app.command()
+def broker(
+    replicas: Annotated[
+        int | None,
+        typer.Option(help="1、3 或 5:事件保存在几台服务器上 / on how many servers events are kept"),
+    ] = None,
+    move: Annotated[
+        bool, typer.Option("--move", help="让另一台成为主节点 / let another server lead")
+    ] = False,
+    lang: Language = "zh",
+) -> None:
+    """消息集群:查看、改副本数、换主节点 / the broker's servers, the stream and its consumers."""
+    from .broker import show
+
+    with _told(lang):
+        code = asyncio.run(show(Place.from_environment(), replicas, move=move))
+    raise typer.Exit(code)
+
+
 @app.command("broker-accounts")
-def broker(file: Path, lang: Language = "zh") -> None:
+def accounts(file: Path, lang: Language = "zh") -> None:
     """容器部署:写出 NATS 账号 / write the accounts part of nats.conf."""
     from .installation import write_broker_accounts
 

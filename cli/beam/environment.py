@@ -15,7 +15,7 @@ from kit.broker_config import (
 from .place import Place
 from .programs import GATEWAY, PROGRAMS, SANDBOX, SERVICES, Program
 from .provision import Database
-from .secret_store import SecretStore
+from .secret_store import OPERATOR, SecretStore
 
 # What the supervisor reads for itself; no program needs it, some of it is an administrator's.
 _SUPERVISORS_OWN = ("BEAM_POSTGRES_URL", "BEAM_DATA", "BEAM_PORT_BASE", "BEAM_PROCS")
@@ -131,6 +131,14 @@ def broker_accounts(secrets: SecretStore, durables: Mapping[str, list[str]]) -> 
             publishes=False,
             listens=("evt.catalog.>",),
             follows=(revocations.SUBJECT,),
+        )
+    )
+    users.append(
+        ServiceUser(
+            name=OPERATOR,
+            password=secrets.of("nats", OPERATOR),
+            publishes=False,
+            operates=True,
         )
     )
     departments = [DepartmentUser(code, secrets.of("department", code)) for code in secrets.systems]

@@ -17,6 +17,9 @@ DEMO_SYSTEMS = (*DEMO_DEPARTMENTS, "SAMR-demo", "FIRE-demo")
 """Systems with an account at the broker: each department's own, and those that `beam demo` watches
 with, so that it takes no event away from anybody."""
 
+OPERATOR = "operator"
+"""The broker's user of `beam broker`."""
+
 
 class SecretStore:
     """`secrets.json`: passwords per program; `vault/<service>.json`: keys of field encryption."""
@@ -37,7 +40,7 @@ class SecretStore:
         for part, names in (
             ("owner", [p.name for p in SERVICES]),
             ("database", [p.name for p in SERVICES]),
-            ("nats", [p.name for p in PROGRAMS if p.kind != "sandbox"]),
+            ("nats", [*(p.name for p in PROGRAMS if p.kind != "sandbox"), OPERATOR]),
             ("client", [p.name for p in SERVICES]),
             ("department", systems),
             ("partner", dict.fromkeys(department_of(code) for code in systems)),

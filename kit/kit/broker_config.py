@@ -26,6 +26,8 @@ class ServiceUser:
     """Its own consumers, `<service>__<handler>`."""
     manages: tuple[str, ...] = ()
     """Consumers that it creates, inspects and deletes for others: the departments'."""
+    operates: bool = False
+    """May look at every consumer, change how the stream is kept, and move its leader."""
     listens: tuple[str, ...] = ()
     """Subjects that it hears live, without a consumer: `evt.catalog.>` to drop a cache."""
     follows: tuple[str, ...] = ()
@@ -119,6 +121,12 @@ def _service(service: ServiceUser) -> str:
         publish += _create(durable)
         publish.append(f"{_API}.CONSUMER.DELETE.{STREAM}.{durable}")
         publish.append(f"{_API}.CONSUMER.PAUSE.{STREAM}.{durable}")
+    if service.operates:
+        publish += [
+            f"{_API}.STREAM.UPDATE.{STREAM}",
+            f"{_API}.STREAM.LEADER.STEPDOWN.{STREAM}",
+            f"{_API}.CONSUMER.LIST.{STREAM}",
+        ]
     hear = [f"{inbox_prefix(service.name)}.>", *service.listens]
     return _user(service.name, service.password, publish, hear)
 

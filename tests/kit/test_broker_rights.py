@@ -25,12 +25,13 @@ PAYMENT = ServiceUser("payment", "pw-payment", durables=("payment__fee_due",))
 EXCHANGE = ServiceUser("exchange", "pw-exchange", manages=("dept_TAX", "dept_FIRE"))
 GATEWAY = ServiceUser("gateway", "pw-gateway", publishes=False, listens=("evt.catalog.>",))
 HELPDESK = ServiceUser("helpdesk", "pw-helpdesk", follows=(revocations.SUBJECT,))
+OPERATOR = ServiceUser("operator", "pw-operator", publishes=False, operates=True)
 TAX, FIRE = DepartmentUser("TAX", "pw-tax"), DepartmentUser("FIRE", "pw-fire")
 
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[NatsServer]:
-    accounts = accounts_config([CASE, PAYMENT, EXCHANGE, GATEWAY, HELPDESK], [TAX, FIRE])
+    accounts = accounts_config([CASE, PAYMENT, EXCHANGE, GATEWAY, HELPDESK, OPERATOR], [TAX, FIRE])
     with NatsServer.temporary(accounts) as running:
         yield running
 
@@ -80,7 +81,7 @@ async def _connect(server: NatsServer, user: str, password: str, prefix: str) ->
 @pytest.fixture(scope="module")
 async def who(server: NatsServer) -> AsyncIterator[dict[str, Connection]]:
     people: dict[str, Connection] = {}
-    for service in (CASE, PAYMENT, EXCHANGE, GATEWAY):
+    for service in (CASE, PAYMENT, EXCHANGE, GATEWAY, OPERATOR):
         people[service.name] = await _connect(
             server, service.name, service.password, inbox_prefix(service.name)
         )
@@ -120,6 +121,25 @@ async def test_a_service_publishes_its_own_events_and_pulls_its_own_durable(
     info = await who["case"].js.consumer_info("EVENTS", "case__paid")
     assert info.num_ack_pending == 0
     assert not who["case"].refused
+
+
+async def test_an_operator_sees_how_events_are_kept_and_no_event(
+    who: dict[str, Connection],
+) -> None:
+    operator = who["operator"]
+    info = await operator.js.stream_info("EVENTS")
+    await operator.js.update_stream(info.config)
+    assert not operator.refused
+    for subject in (
+        "evt.case.filed.v1._._",
+        "$JS.API.STREAM.DELETE.EVENTS",
+        "$JS.API.STREAM.PURGE.EVENTS",
+        "$JS.API.STREAM.MSG.GET.EVENTS",
+        "$JS.API.CONSUMER.MSG.NEXT.EVENTS.case__paid",
+        "$JS.API.CONSUMER.DELETE.EVENTS.case__paid",
+    ):
+        assert await operator.is_refused(subject), subject
+    assert await operator.may_not_hear("evt.>")
 
 
 async def test_a_service_may_touch_nothing_foreign(who: dict[str, Connection]) -> None:

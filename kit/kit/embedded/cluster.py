@@ -89,8 +89,8 @@ class NatsCluster:
 
     def _whole(self) -> bool:
         told = {server.name: _jetstream(server) for server in self.servers}
-        leaders = {meta.get("leader") for meta in told.values()}
-        if len(leaders) != 1 or None in leaders or "" in leaders:
+        leaders = {str(meta.get("leader", "")) for meta in told.values()}
+        if len(leaders) != 1 or leaders == {""}:
             return False
         # Only the leader knows how far the others are.
         others = told[leaders.pop()]["replicas"]
