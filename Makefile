@@ -78,8 +78,8 @@ lock: ## 重新锁定依赖(需要 uv) / resolve the dependencies anew (needs uv
 
 # ---- containers: deploy/compose.yaml, deploy/RUNBOOK.md
 
-COMPOSE = docker compose --project-directory deploy -f deploy/compose.yaml
 HOST = $(PYTHON) deploy/host.py
+COMPOSE = $(HOST) compose
 
 .PHONY: secrets
 secrets: ## 容器部署:生成 deploy/.env 与密钥,只补不改 / settings and secrets, once

@@ -18,12 +18,22 @@ SERVICES = (
 PARTS = ("database", "nats", "client")
 
 
+def command() -> list[str]:
+    """`docker compose` with the files that this installation consists of."""
+    files = ["compose.yaml"]
+    if settings().get("OBSERVABILITY") == "on":
+        files.append("observability/compose.observability.yaml")
+    named = [word for file in files for word in ("-f", str(DEPLOY / file))]
+    return ["docker", "compose", "--project-directory", str(DEPLOY), *named]
+
+
 def compose(*arguments: str, capture: bool = False) -> str:
-    """Run `docker compose` on our file; its output when captured. Ends us when it fails."""
-    command = ["docker", "compose", "--project-directory", str(DEPLOY), "-f",
-               str(DEPLOY / "compose.yaml"), *arguments]  # fmt: skip
+    """Run `docker compose` on our files; its output when captured. Ends us when it fails."""
     done = subprocess.run(
-        command, check=False, text=True, stdout=subprocess.PIPE if capture else None
+        [*command(), *arguments],
+        check=False,
+        text=True,
+        stdout=subprocess.PIPE if capture else None,
     )
     if done.returncode != 0:
         fail(
@@ -55,4 +65,12 @@ def settings() -> dict[str, str]:
             name, equals, value = line.partition("=")
             if equals and re.fullmatch(r"[A-Z_]+", name):
                 found[name] = value.strip().strip("\"'")
-    return {**found, **{k: v for k, v in os.environ.items() if k in found or k.startswith("BEAM_")}}
+    told = {*found, *known_settings()}
+    return {**found, **{k: v for k, v in os.environ.items() if k in told}}
+
+
+def known_settings() -> list[str]:
+    """Every setting that there is: env.example explains them all."""
+    file = DEPLOY / "env.example"
+    text = file.read_text("utf-8") if file.exists() else ""
+    return re.findall(r"^#?([A-Z_]+)=", text, re.M)

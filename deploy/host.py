@@ -2,6 +2,7 @@
 
     python3 deploy/host.py secrets | preflight | up | reload-broker | roll SERVICE
     python3 deploy/host.py backup [FILE] | restore FILE | upgrade
+    python3 deploy/host.py compose WORDS…      docker compose with our files
 
 Needs Python 3.9 and Docker, nothing installed beside them.
 """
@@ -24,12 +25,14 @@ from engine import (  # noqa: E402
     ENV,
     SECRETS,
     SERVICES,
+    command,
     compose,
     docker,
     fail,
     settings,
 )
 from preflight import preflight  # noqa: E402
+from setting_kinds import wrong  # noqa: E402
 
 from beam import VERSION, backups  # noqa: E402  (these two need the standard library only)
 
@@ -45,6 +48,8 @@ def main() -> int:
     commands.add_parser("backup").add_argument("file", nargs="?", type=Path)
     commands.add_parser("restore").add_argument("file", type=Path)
     commands.add_parser("upgrade")
+    if sys.argv[1:2] == ["compose"]:
+        os.execvp("docker", [*command(), *sys.argv[2:]])
     wanted = parser.parse_args()
     try:
         if wanted.command == "roll":
@@ -114,6 +119,8 @@ def _image() -> str:
 
 def up() -> int:
     """Start what is missing or changed, wait until all are healthy, say where it is."""
+    if odd := list(wrong(settings())):
+        fail("deploy/.env:" + ";".join(zh for zh, _ in odd), "; ".join(en for _, en in odd))
     compose("up", "-d", "--wait", "--remove-orphans", *_kept_scales())
     print(compose("logs", "--no-log-prefix", "--tail", "1", "init", capture=True).strip())
     reload_broker()
@@ -163,9 +170,8 @@ def roll(service: str) -> int:
 def _server() -> backups.Server:
     """PostgreSQL's own programs, in its container, where its administrator needs no password."""
     return backups.Server(
-        prefix=("docker", "compose", "--project-directory", str(DEPLOY), "-f",
-                str(DEPLOY / "compose.yaml"), "exec", "-T", "postgres"),
-    )  # fmt: skip
+        prefix=(*command(), "exec", "-T", "postgres"),
+    )
 
 
 def backup(target: Path | None) -> int:

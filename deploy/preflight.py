@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from engine import ENV, PARTS, SECRETS, SERVICES, docker, settings
+from setting_kinds import wrong
 
 MEMORY_MIB, DISK_MIB = 3000, 5000
 
@@ -39,6 +40,11 @@ def findings() -> Iterator[tuple[bool, str, str]]:
     )
     yield from _machine()
     yield from _files()
+    odd = [] if not ENV.exists() else list(wrong(settings()))
+    if ENV.exists() and not odd:
+        yield True, "各项设置有效", "the settings"
+    for zh, en in odd:
+        yield False, zh, en
     yield from _address()
 
 
@@ -79,6 +85,7 @@ def _files() -> Iterator[tuple[bool, str, str]]:
     wanted = ["postgres_admin", "secrets.json", "clients.json", "gateway.nats"]
     wanted += [f"{service}.{part}" for service in SERVICES for part in PARTS]
     wanted += [f"vault/{service}.json" for service in SERVICES]
+    wanted += ["grafana_admin"] if settings().get("OBSERVABILITY") == "on" else []
     missing = [name for name in wanted if not (SECRETS / name).is_file()]
     empty = [n for n in wanted if n not in missing and (SECRETS / n).stat().st_size < 16]
     odd = missing + empty
@@ -112,7 +119,11 @@ def _address() -> Iterator[tuple[bool, str, str]]:
         else f"BEAM_ISSUER={issuer} 与 BEAM_DOMAIN、HTTPS_PORT 不一致,应为 {shown}",
         "the public address" if same else "these three settings contradict each other",
     )  # fmt: skip
-    if port.isdigit() and not docker("ps", "-q", "--filter", f"publish={port}"):
+    if (
+        port.isdigit()
+        and 0 < int(port) < 65536
+        and not docker("ps", "-q", "--filter", f"publish={port}")
+    ):
         bind = now.get("HTTPS_BIND", "127.0.0.1")
         free = _free(bind, int(port))
         yield (

@@ -51,9 +51,9 @@ def write_secrets(folder: Path, depts: tuple[str, ...], *, outside: bool) -> lis
         store.vault_file(program.name)
         for part in ("database", "nats", "client"):
             texts[f"{program.name}.{part}"] = store.of(part, program.name)
-    admin = folder / "postgres_admin"
-    if not admin.exists():
-        texts[admin.name] = random.token_urlsafe(32)
+    for admin in ("postgres_admin", "grafana_admin"):
+        if not (folder / admin).exists():
+            texts[admin] = random.token_urlsafe(32)
     for name, text in texts.items():
         _write(folder / name, text)
     for name in ("tls", "outside", *(f"outside/{p}" for p in ("wechat", "sf", "sms", "citizens"))):

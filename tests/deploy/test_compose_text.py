@@ -8,6 +8,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 DEPLOY = ROOT / "deploy"
 TEXT = (DEPLOY / "compose.yaml").read_text("utf-8")
+WATCHING = (DEPLOY / "observability" / "compose.observability.yaml").read_text("utf-8")
 EXAMPLE = (DEPLOY / "env.example").read_text("utf-8")
 JOBS = {"prepare", "init", "smoke"}
 
@@ -88,6 +89,20 @@ def test_only_the_proxy_publishes_a_port_and_only_on_loopback_unless_told():
     assert "host_ip: ${HTTPS_BIND:-127.0.0.1}" in SERVICES["proxy"]
 
 
+def test_what_watches_is_hardened_and_bounded_too():
+    start = WATCHING.index("x-watch: &watch")
+    common = WATCHING[start : WATCHING.index("x-traced")]
+    for word in ("read_only: true", "cap_drop: [ALL]", "no-new-privileges:true", "max-size"):
+        assert word in common
+    for name in ("prometheus", "traces", "grafana"):
+        block = re.search(rf"^  {name}:\n((?:    .*\n)+)", WATCHING, re.M)
+        assert block is not None
+        assert "<<: *watch" in block[1]
+        assert re.search(r"limits: \{memory: .*, cpus: .*, pids: \d+\}", block[1])
+    assert WATCHING.count("    ports:") == 1
+    assert '"127.0.0.1:${GRAFANA_PORT:-3000}:3000"' in WATCHING
+
+
 def test_images_have_a_tag_and_are_settings():
     images = re.findall(r"^ +image: (.*)$", TEXT, re.M)
     assert len(images) == 4
@@ -130,12 +145,24 @@ def test_the_database_and_the_broker_have_no_way_out():
 
 
 def test_every_setting_is_explained_and_every_explained_one_is_read():
-    used = set(re.findall(r"\$\{(\w+)", TEXT + (DEPLOY / "Dockerfile").read_text())) - {
-        "BEAM_VERSION"
-    }
+    used = set(re.findall(r"\$\{(\w+)", TEXT + WATCHING + (DEPLOY / "Dockerfile").read_text()))
     explained = set(re.findall(r"^#?([A-Z_]+)=", EXAMPLE, re.M))
+    read_by_the_host = {"COMPOSE_PROFILES", "OBSERVABILITY"}
     assert used - explained == set()
-    assert explained - used - {"BEAM_VERSION", "COMPOSE_PROFILES"} == set()
+    assert explained - used == read_by_the_host
+    for name in explained:
+        before = re.search(rf"((?:^#.*\n)+)(?:^#?[A-Z_]+=.*\n)*^#?{name}=", EXAMPLE, re.M)
+        assert before is not None, f"no word about {name}"
+        words = [x for x in before[1].splitlines() if re.match(r"# [\w ]", x)]
+        assert words, f"no word about {name}"
+
+
+def test_the_defaults_that_are_told_are_those_that_hold():
+    told = dict(re.findall(r"^#([A-Z_]+)=(.*)$", EXAMPLE, re.M))
+    holds = dict(re.findall(r"\$\{(\w+):?-([^${}]*)\}", TEXT + WATCHING))
+    assert set(told) - set(holds) == {"OBSERVABILITY"}
+    for name, value in told.items():
+        assert holds.get(name, value) == value, name
 
 
 def test_settings_without_a_default_say_what_they_are():

@@ -1,0 +1,122 @@
+"""A wrong setting names itself, before anything starts; no engine is needed to see it."""
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from beam.installation import write_secrets
+
+ROOT = Path(__file__).resolve().parents[2]
+FOUND = """
+import json, sys
+sys.path.insert(0, sys.argv[1])
+from engine import settings
+from setting_kinds import wrong
+print(json.dumps(list(wrong(settings()))))
+"""
+
+
+@pytest.fixture(scope="module")
+def deploy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """deploy/ after `make secrets`."""
+    folder = tmp_path_factory.mktemp("host") / "deploy"
+    shutil.copytree(ROOT / "deploy", folder, ignore=shutil.ignore_patterns("secrets", ".env"))
+    write_secrets(folder / "secrets", ("SAMR",), outside=True)
+    return folder
+
+
+def wrong(deploy: Path, **changes: str) -> list[str]:
+    """What is said of env.example with these changes, in English."""
+    lines = (deploy / "env.example").read_text().splitlines()
+    kept = [line for line in lines if line.partition("=")[0] not in changes]
+    text = "\n".join([*kept, *(f"{name}={value}" for name, value in changes.items())])
+    (deploy / ".env").write_text(text)
+    done = subprocess.run(
+        [sys.executable, "-I", "-S", "-c", FOUND, str(deploy)],
+        env={},
+        text=True,
+        capture_output=True,
+        check=True,
+    )
+    return [en for _, en in json.loads(done.stdout)]
+
+
+def test_the_example_is_right(deploy: Path):
+    assert wrong(deploy) == []
+
+
+def test_all_its_defaults_are_right(deploy: Path):
+    told = re.findall(r"^#([A-Z_]+)=(.+)$", (deploy / "env.example").read_text(), re.M)
+    assert len(told) > 25
+    assert wrong(deploy, **dict(told)) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("BEAM_ISSUER", "http://one-beam.localhost:8443"),
+        ("BEAM_ISSUER", "https://one-beam.localhost:8443/"),
+        ("BEAM_DOMAIN", "https://one-beam.localhost"),
+        ("HTTPS_PORT", "84430"),
+        ("HTTPS_BIND", "localhost:8443"),
+        ("BEAM_TLS", "internal"),
+        ("BEAM_TLS", "tls /run/tls/absent.pem /run/tls/key.pem"),
+        ("BEAM_ENVIRONMENT", "prod"),
+        ("COMPOSE_PROFILES", "sandboxes"),
+        ("WECHAT_BASE_URL", "sandbox:8000"),
+        ("SMS_KEYS", "/run/keys/telegraph"),
+        ("CITIZENS_KEYS", "deploy/secrets/outside/citizens"),
+        ("BEAM_PARTNER_DEPTS", "SAMR;FIRE"),
+        ("BEAM_PARTNER_DEPTS", "SAMR,"),
+        ("OBSERVABILITY", "yes"),
+        ("TRACES_RATIO", "10"),
+        ("PROMETHEUS_KEEP", "a month"),
+        ("POSTGRES_IMAGE", "postgres"),
+        ("NATS_IMAGE", "nats:latest"),
+        ("COMPOSE_PROJECT_NAME", "One Beam"),
+        ("SERVICE_MEMORY", "256 MB"),
+        ("SERVICE_CPUS", "two"),
+        ("POSTGRES_SHARED_BUFFERS", "256m"),
+        ("POSTGRES_UID", "postgres"),
+        ("POSTGRES_CONNECTIONS", "100"),
+        ("GATEWAY_RATE", "0"),
+        ("EDGE_SUBNET", "172.28.241.1/24"),
+        ("MESH_SUBNET", "172.28.241.0/25"),
+        ("SERVICE_MEMROY", "256m"),
+    ],
+)
+def test_a_wrong_one_names_itself(deploy: Path, name: str, value: str):
+    said = wrong(deploy, **{name: value})
+    assert said
+    assert any(name in line for line in said), said
+
+
+def test_a_slip_of_the_pen_is_told_what_was_meant(deploy: Path):
+    assert wrong(deploy, SERVICE_MEMROY="256m") == [
+        "SERVICE_MEMROY is no setting: did you mean SERVICE_MEMORY?"
+    ]
+
+
+def test_production_does_not_lead_to_the_sandbox(deploy: Path):
+    said = wrong(deploy, BEAM_ENVIRONMENT="production", COMPOSE_PROFILES="")
+    sandboxed = re.findall(r"^(\w+)=http://sandbox:", (deploy / "env.example").read_text(), re.M)
+    assert sandboxed
+    assert said == [f"{name} leads to the sandbox" for name in sandboxed]
+
+
+def test_up_refuses_before_docker_is_asked(deploy: Path, tmp_path: Path):
+    wrong(deploy, HTTPS_PORT="84430")
+    done = subprocess.run(
+        [sys.executable, str(deploy / "host.py"), "up"],
+        env={"PATH": str(tmp_path), "BEAM_ROOT": str(ROOT), "LC_ALL": "C.UTF-8"},
+        text=True,
+        capture_output=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert "HTTPS_PORT" in done.stderr
