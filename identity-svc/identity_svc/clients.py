@@ -16,6 +16,7 @@ from kit.ids import new_id
 
 from . import families
 from .departments import is_department
+from .devices import DEVICE
 from .exchange import EXCHANGE
 from .models import Client
 from .settings import Settings
@@ -75,6 +76,8 @@ def _declared(settings: Settings) -> Iterator[dict[str, Any]]:
     home = [f"{settings.issuer}/callback", *settings.portal_redirect_uris]
     portal = app("portal", "一网通办总门户", "One Beam portal", home)
     yield {**portal, "logout_uris": [f"{settings.issuer}/"]}
+    terminal = app("counter-terminal", "政务服务自助终端", "Service counter terminal", [])
+    yield {**terminal, "grant_types": [DEVICE, "refresh_token"]}
     for client_id, secret in settings.client_secrets().items():
         yield _system(client_id, secret, exchanges=client_id in settings.exchange_clients)
 

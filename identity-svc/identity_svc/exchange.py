@@ -28,7 +28,10 @@ from .models import Client
 
 EXCHANGE = "urn:ietf:params:oauth:grant-type:token-exchange"
 ACCESS_TOKEN = "urn:ietf:params:oauth:token-type:access_token"
-KEPT = ("sub", "kind", "acr", "roles", "dept", "region")
+REPLACED = frozenset(
+    ("iss", "aud", "iat", "exp", "jti", "client_id", "scope", "cnf", "act", "may_act")
+)
+"""All other claims are as they were: one that narrows what the person may do must not get lost."""
 SHORTEST_SECONDS = 5
 """A token that ends sooner is not worth exchanging."""
 
@@ -86,7 +89,7 @@ class ExchangeGrant(Here, BaseGrant, TokenEndpointMixin):  # type: ignore[misc]
         here, claims, client = self.here, self._claims, self.request.client
         seconds = min(here.settings.access_token_seconds, claims["exp"] - int(time.time()))
         beneath = {"act": claims["act"]} if "act" in claims else {}
-        who = {name: claims[name] for name in KEPT if name in claims}
+        who = {name: value for name, value in claims.items() if name not in REPLACED}
         answer = {
             "access_token": tokens.access_token(
                 here.key,

@@ -25,6 +25,7 @@ from kit.outbox import emit
 from .models import (
     AuthorizationCode,
     Client,
+    DeviceRequest,
     LoginSession,
     RefreshFamily,
     RefreshToken,
@@ -38,7 +39,7 @@ log = logging.getLogger(__name__)
 def start(
     session: Session,
     *,
-    code: AuthorizationCode,
+    code: AuthorizationCode | DeviceRequest,
     login: LoginSession,
     now: datetime,
     days: int,

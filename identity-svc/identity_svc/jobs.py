@@ -11,6 +11,7 @@ from kit.runtime import Runtime
 from . import attempts, keys
 from .models import (
     AuthorizationCode,
+    DeviceRequest,
     PhoneCode,
     PushedRequest,
     RefreshFamily,
@@ -49,5 +50,8 @@ async def forget(runtime: Runtime) -> None:
             await session.execute(delete(brief).where(brief.expires_at < at))
         await session.execute(
             delete(PushedRequest).where(PushedRequest.expires_at < at - KEPT_AS_EVIDENCE)
+        )
+        await session.execute(
+            delete(DeviceRequest).where(DeviceRequest.expires_at < at - KEPT_AS_EVIDENCE)
         )
         await session.execute(delete(RefreshToken).where(dead))

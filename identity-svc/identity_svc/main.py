@@ -13,7 +13,7 @@ from . import clients, jobs, keys
 from .logins import Doorman
 from .outside import Outside
 from .passwords import Passwords
-from .routes import accounts, consent, login, oauth, phone_login, step_up
+from .routes import accounts, consent, device, login, oauth, phone_login, step_up
 from .routes import clients as client_routes
 from .routes import staff as staff_routes
 from .settings import Settings
@@ -55,6 +55,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             step_up.router,
             consent.pages,
             consent.router,
+            device.pages,
+            device.router,
             accounts.router,
             accounts.own_router,
             client_routes.router,

@@ -252,6 +252,26 @@ class PushedRequest(Base):
     used_at: Mapped[datetime | None]
 
 
+class DeviceRequest(Base):
+    """A terminal that waits until a person agrees on a device of their own (RFC 8628)."""
+
+    __tablename__ = "device_request"
+    device_hash: Mapped[str] = mapped_column(primary_key=True)
+    user_code_index: Mapped[str] = mapped_column(unique=True)
+    """Keyed: eight letters are guessed from a plain hash."""
+    client_id: Mapped[str] = mapped_column(ForeignKey("client.client_id"))
+    scope: Mapped[str]
+    state: Mapped[str]
+    """waiting | approved | denied | used"""
+    session_id: Mapped[str | None] = mapped_column(ForeignKey("login_session.id"))
+    interval: Mapped[int]
+    """Seconds that the terminal has to wait between two questions."""
+    asked_at: Mapped[datetime | None]
+    family_id: Mapped[str | None]
+    """As of a code: the family that a second use revokes."""
+    expires_at: Mapped[Moment] = mapped_column(index=True)
+
+
 class SeenOnce(Base):
     """A proof or assertion that was accepted and must not be again, until it is too old."""
 

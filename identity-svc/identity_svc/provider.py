@@ -17,17 +17,30 @@ from authlib.oauth2.rfc6749 import (
     InvalidScopeError,
     OAuth2Error,
     OAuth2Request,
+    UnauthorizedClientError,
 )
 from authlib.oauth2.rfc6749.requests import BasicOAuth2Payload
 
 from kit.clock import now
 
-from . import client_auth, endpoints, exchange, families, grants, levels, proofs, pushed, tokens
+from . import (
+    client_auth,
+    devices,
+    endpoints,
+    exchange,
+    families,
+    grants,
+    levels,
+    proofs,
+    pushed,
+    tokens,
+)
 from .models import Account, Client, Consent, LoginSession, PushedRequest, StaffMember
 
 SCOPES = ("openid", "profile", "internal", "events")
 AUTHORIZE = "/oauth2/authorize"
 TOKEN, PAR = "/oauth2/token", "/oauth2/par"
+DEVICE_PAGE = "/oauth2/device"
 LOGIN, STEP_UP, CONSENT = "/oauth2/login", "/oauth2/step-up", "/oauth2/consent"
 THUMBPRINT = re.compile(r"[A-Za-z0-9_-]{43}")
 LONGEST_VALUE = 4096
@@ -48,6 +61,9 @@ TEXTS = {
     "invalid_dpop_proof": "A DPoP proof is missing, was used, is too old, or does not fit.",
     "unmet_authentication_requirements": "The level that was asked for cannot be reached here.",
     "invalid_target": "The token may not be for that service.",
+    "authorization_pending": "The person has not decided yet; ask again.",
+    "slow_down": "You ask too often: wait five seconds more from now on.",
+    "expired_token": "The device code is too old. Start again.",
     "unsupported_token_type": "This type of token is not known here.",
 }
 
@@ -99,6 +115,7 @@ class Provider(AuthorizationServer):  # type: ignore[misc]
         self.register_grant(grants.RefreshGrant)
         self.register_grant(grants.ClientGrant)
         self.register_grant(exchange.ExchangeGrant)
+        self.register_grant(devices.DeviceGrant)
         self.register_endpoint(endpoints.Revocation)
         self.register_endpoint(endpoints.Introspection)
         self.register_client_auth_method("private_key_jwt", client_auth.by_assertion(here))
@@ -213,6 +230,32 @@ class Provider(AuthorizationServer):  # type: ignore[misc]
         uri = pushed.keep(self.here.session, client.client_id, request.fields, now())
         body = {"request_uri": uri, "expires_in": int(pushed.LIFE.total_seconds())}
         return Answer(201, body, {})
+
+    def device(self, request: Asked, hashed: devices.KeyedHash) -> Answer:
+        """The endpoint at which a terminal asks for a sign-in (RFC 8628); `hashed` is how its
+        short code is kept."""
+        try:
+            if not request.clean:
+                raise InvalidRequestError
+            client = self.authenticate_client(request, grants.EVERY_PROOF, "device")
+            if not client.check_grant_type(devices.DEVICE):
+                raise UnauthorizedClientError
+            scope = request.fields.get("scope", "")
+            if not scope.split() or set(scope.split()) - set(client.scopes):
+                raise InvalidScopeError
+        except OAuth2Error as error:
+            return self.handle_error_response(request, error)
+        device_code, user_code = devices.begin(self.here.session, client, scope, hashed)
+        page = f"{self.here.settings.issuer}{DEVICE_PAGE}"
+        body = {
+            "device_code": device_code,
+            "user_code": user_code,
+            "verification_uri": page,
+            "verification_uri_complete": f"{page}?{urlencode({'user_code': user_code})}",
+            "expires_in": int(devices.LIFE.total_seconds()),
+            "interval": devices.INTERVAL,
+        }
+        return Answer(200, body, {})
 
     def endpoint(self, name: str, request: Asked) -> Answer:
         """The revocation or the introspection endpoint."""

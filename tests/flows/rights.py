@@ -211,6 +211,7 @@ TABLE: dict[str, Row] = {
     "get_platform_state": Row(OPERATORS, OPERATORS, "operators see how everything does"),
     "send_phone_code": _public("whoever registers or lost a password has no token yet"),
     "push_request": _public(OWN_PROOF),
+    "device_authorization": _public(OWN_PROOF),
     # between services, asked directly: the gateway leads to none of these
     "account_holder": Row(
         frozenset({"service"}), frozenset({"service"}), "services that issue or deliver"

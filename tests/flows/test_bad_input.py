@@ -38,6 +38,7 @@ NOT_PROBLEMS = {
     "token": "errors of the token endpoint are those of RFC 6749",
     "revoke": "as of the token endpoint (RFC 7009)",
     "push_request": "as of the token endpoint (RFC 9126)",
+    "device_authorization": "as of the token endpoint (RFC 8628)",
     "introspect": "as of the token endpoint (RFC 7662)",
     "authorize": "a person's browser gets a page, a client its redirect",
     "authorize_by_form": "as authorize",

@@ -23,7 +23,7 @@ from .story import Story
 ITEM = "T99"
 """An item of the lead department made for these tests; the rights of the catalogue are tried on it
 and not on one that others need."""
-OWN_PROOF = {"token", "revoke", "introspect", "push_request"}
+OWN_PROOF = {"token", "revoke", "introspect", "push_request", "device_authorization"}
 VOLATILE = ("x-request-id", "date", "ratelimit", "ratelimit-policy", "content-length", "server")
 QUERIES: dict[str, dict[str, str]] = {
     "list_shipments": {"case_id": "case_id"},

@@ -31,7 +31,7 @@ async def consent_page(at: At, _: Public, return_to: str = "", lang: str | None 
     """Ask whether the application may know what it asks for."""
     english = in_english(at, lang)
     request = await waiting(at, return_to)
-    if request is None:
+    if request is None or not request.client_id:
         return error_page(at, "invalid_request")
     async with at.runtime.sessions() as session:
         login = await logins.current(session, at.cookie("beam_login"))
@@ -61,7 +61,7 @@ async def decide_consent(at: At, _: Public) -> Response:
     sent = dict(await at.form())
     return_to = sent.get("return_to", "")
     request = await waiting(at, return_to) if at.form_holds(sent.get("csrf", "")) else None
-    if request is None or sent.get("decision") not in ("agree", "deny"):
+    if request is None or not request.client_id or sent.get("decision") not in ("agree", "deny"):
         return error_page(at, "invalid_request")
     if sent["decision"] == "deny":
         asked = Asked("GET", parse_qsl(return_to.partition("?")[2]), {})

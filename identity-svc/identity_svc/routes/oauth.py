@@ -11,6 +11,7 @@ from kit.clock import now
 from kit.errors import Unauthenticated
 
 from .. import accounts, endpoints, logins, tokens
+from ..devices import DEVICE
 from ..exchange import EXCHANGE
 from ..grants import EVERY_PROOF, SECRET_PROOFS
 from ..provider import SCOPES, Answer, Asked, Provider
@@ -18,7 +19,7 @@ from .pages import error_page
 from .web import At, Parameters, Web, answered
 
 router = APIRouter(tags=["oauth2"])
-GRANTS = ("authorization_code", "refresh_token", "client_credentials", EXCHANGE)
+GRANTS = ("authorization_code", "refresh_token", "client_credentials", EXCHANGE, DEVICE)
 CACHED = {"cache-control": "public, max-age=300"}
 
 
@@ -53,6 +54,7 @@ async def discovery(at: At, _: Public) -> JSONResponse:
         "issuer": base,
         "authorization_endpoint": f"{base}/oauth2/authorize",
         "pushed_authorization_request_endpoint": f"{base}/oauth2/par",
+        "device_authorization_endpoint": f"{base}/oauth2/device_authorization",
         "token_endpoint": f"{base}/oauth2/token",
         "userinfo_endpoint": f"{base}/oauth2/userinfo",
         "jwks_uri": f"{base}/.well-known/jwks.json",

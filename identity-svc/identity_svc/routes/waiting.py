@@ -7,7 +7,7 @@ from authlib.oauth2.rfc6749 import OAuth2Error
 
 from .. import levels
 from ..models import Client
-from ..provider import AUTHORIZE, Answer, Asked, Provider
+from ..provider import AUTHORIZE, DEVICE_PAGE, Answer, Asked, Provider
 from .oauth import provide
 from .web import Web
 
@@ -17,6 +17,7 @@ class Waiting:
     """Whose request it is, the origin it leads back to, and the level that it asks for."""
 
     client_id: str
+    """Empty for a page of ours, where nobody is told anything."""
     scopes: tuple[str, ...]
     name: str
     name_en: str
@@ -27,6 +28,8 @@ class Waiting:
 async def waiting(at: Web, return_to: str) -> Waiting | None:
     """The request behind `return_to`, when it is a good one."""
     path, _, query = return_to.partition("?")
+    if path == DEVICE_PAGE and "#" not in return_to:
+        return Waiting("", (), "在终端上登录", "signing in at a terminal", "", "L0")
     if path != AUTHORIZE:
         return None
     request = Asked("GET", parse_qsl(query), {})
