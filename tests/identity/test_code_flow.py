@@ -89,6 +89,7 @@ async def test_staff_token_says_role_and_place(house: House) -> None:
         "roles": ["reviewer"],
         "dept": "FIRE",
         "region": "310115",
+        "items": None,
     }
     caller = await house.running.runtime.keyring.verify(tokens["access_token"])
     assert (caller.kind, caller.dept, caller.region) == ("staff", "FIRE", "310115")
