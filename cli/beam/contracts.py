@@ -40,11 +40,15 @@ def openapi_of(program: Program) -> dict[str, Any]:
 
 
 def openapi_of_gateway() -> dict[str, Any]:
-    """What the gateway itself answers to apps: the home of the portal, its operators'
-    page."""
+    """What the gateway itself answers to apps: the home of the portal, its operators' page, the
+    document of all events."""
     app = FastAPI(title="gateway", generate_unique_id_function=lambda route: route.name)
-    for name in ("gateway.ops", "gateway.portal"):
-        app.include_router(import_module(name).router)
+    for room, name in (
+        ("ops", "router"),
+        ("portal", "router"),
+        ("references", "events_router"),
+    ):
+        app.include_router(getattr(import_module(f"gateway.{room}"), name))
     return openapi.build(app)
 
 

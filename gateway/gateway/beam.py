@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
@@ -12,15 +12,15 @@ from kit.peers import Peers
 from kit.telemetry import BufferedLines
 from kit.traces import Tracer
 
-from .audit import Templates
 from .cache import Cache
 from .cors import Stamps
 from .counters import Counters
 from .exchange import Exchange
 from .limits import Limiter
+from .matching import Table
 from .pools import Pool
 from .settings import GatewaySettings
-from .table import ROUTES, SERVICES, Route, Table
+from .table import RATES, ROUTES, SERVICES, Route
 
 if TYPE_CHECKING:
     from uvicorn._types import HTTPScope
@@ -35,7 +35,11 @@ class Beam:
     """Table, pools, keys, limits and counters of one gateway. Made inside its event loop."""
 
     def __init__(
-        self, settings: GatewaySettings, keyring: Keyring, tracer: Tracer | None = None
+        self,
+        settings: GatewaySettings,
+        keyring: Keyring,
+        tracer: Tracer | None = None,
+        routes: Sequence[Route] = ROUTES,
     ) -> None:
         self.settings = settings
         self.tracer = tracer
@@ -56,12 +60,15 @@ class Beam:
             for service in SERVICES
         }
         self.table: Table[tuple[Route, Pool | None]] = Table(
-            [(route, (route, self.pools.get(route.service))) for route in ROUTES]
+            (route, (route, self.pools.get(route.service))) for route in routes
         )
-        self.limiter = Limiter(settings.gateway_rate, settings.gateway_burst)
+        rate, burst = settings.gateway_rate, settings.gateway_burst
+        self.limiter = Limiter(rate, burst)
+        self.tighter = {
+            r.name: Limiter(rate * r.rate, max(1, int(burst * r.burst)), r.name) for r in RATES
+        }
         self.counters = Counters()
         self.stamps = Stamps(settings)
-        self.templates = Templates.published()
         self.trusted = Peers(settings.gateway_trusted_proxies)
         self.clients: set[BeamProtocol] = set()
         self._tasks: set[asyncio.Task[None]] = set()

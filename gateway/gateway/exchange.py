@@ -67,6 +67,8 @@ class Exchange:
     body: Sequence[bytes] = ()
     """What has been read of the body and not been passed on."""
     body_bytes = 0
+    allow = b""
+    """Methods that the address takes, when this one is not among them."""
     quota = b""
     """RateLimit headers of the answer."""
     stamp = b""

@@ -1,4 +1,8 @@
-"""How much one client may ask: a token bucket each, told in RateLimit headers."""
+"""How much one client may ask: a token bucket each, told in RateLimit headers.
+
+The general limit counts every request; the tighter ones of `table.RATES` count those of their
+routes besides, and then it is the tighter one that the answer tells of.
+"""
 
 import math
 import time
@@ -10,13 +14,14 @@ class Limiter:
 
     MOST = 100_000
 
-    def __init__(self, rate: float, burst: int) -> None:
+    def __init__(self, rate: float, burst: int, name: str = "default") -> None:
         self.rate, self.burst = rate, burst
+        self._name = name.encode()
         self._buckets: dict[str, list[float]] = {}
         self._told: dict[int, bytes] = {}
         if rate:
             window = math.ceil(burst / rate)
-            self._policy = b'ratelimit-policy: "default";q=%d;w=%d\r\n' % (burst, window)
+            self._policy = b'ratelimit-policy: "%b";q=%d;w=%d\r\n' % (self._name, burst, window)
 
     def charge(self, key: str) -> tuple[int, bytes]:
         """Take one request from the bucket of `key`: whole seconds to wait (0: go ahead) and the
@@ -39,7 +44,7 @@ class Limiter:
         if left < 1:
             bucket[0] = left
             wait = math.ceil((1 - left) / rate)
-            return wait, self._policy + b'ratelimit: "default";r=0;t=%d\r\n' % wait
+            return wait, self._policy + b'ratelimit: "%b";r=0;t=%d\r\n' % (self._name, wait)
         left -= 1
         bucket[0] = left
         whole = int(left)
@@ -48,7 +53,8 @@ class Limiter:
     def _tell(self, left: int) -> bytes:
         """The header lines for so many requests left; told once, then remembered."""
         full_in = math.ceil((self.burst - left) / self.rate)
-        lines = self._policy + b'ratelimit: "default";r=%d;t=%d\r\n' % (left, full_in)
+        told = b'ratelimit: "%b";r=%d;t=%d\r\n' % (self._name, left, full_in)
+        lines = self._policy + told
         if self.burst <= 10_000:
             self._told[left] = lines
         return lines

@@ -1,7 +1,7 @@
 """The gateway's app: its own few pages behind the proxy lane, and what lives as long as it does."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -16,10 +16,14 @@ from . import ops, portal, references, routes
 from .beam import Beam
 from .counters import BeamCollector
 from .settings import GatewaySettings
-from .table import SERVICES
+from .table import ROUTES, SERVICES, Route
 
 
-def create_app(settings: GatewaySettings | None = None, keyring: Keyring | None = None) -> FastAPI:
+def create_app(
+    settings: GatewaySettings | None = None,
+    keyring: Keyring | None = None,
+    table: Sequence[Route] = ROUTES,
+) -> FastAPI:
     """The gateway as an app. Serve it with `gateway.protocol.BeamProtocol` (see `server.run`):
     the proxy lane lives in that protocol, this app holds what stands beside it."""
     settings = settings or GatewaySettings()
@@ -29,7 +33,7 @@ def create_app(settings: GatewaySettings | None = None, keyring: Keyring | None 
     async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, Any]]:
         context.service.set(settings.service)
         tracer = traces.open_tracer(settings.service, settings.traces, settings.traces_ratio)
-        beam = app.state.runtime = Beam(settings, keys, tracer)
+        beam = app.state.runtime = Beam(settings, keys, tracer, table)
         logs = telemetry.configure_logs(settings.service)
         sweeper = asyncio.create_task(beam.sweep(logs))
         exporter = asyncio.create_task(tracer.run()) if tracer is not None else None
@@ -76,9 +80,9 @@ def create_app(settings: GatewaySettings | None = None, keyring: Keyring | None 
         redirect_slashes=False,
     )
     app.include_router(routes.router)
-    app.include_router(routes.router)
     app.include_router(ops.router)
     app.include_router(references.router)
+    app.include_router(references.events_router)
     app.include_router(portal.router)
     errors.install(app)
     app.add_middleware(telemetry.RequestTelemetry, service=settings.service)

@@ -8,28 +8,21 @@ goes to the ASGI app as usual. Requests on one connection are answered in order.
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
-from typing import TYPE_CHECKING
 
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 from kit.errors import Problem
 
-from .audit import note
 from .cache import answer as cached_answer
 from .exchange import ASKING, FLOWING, WAITING, Exchange
 from .reading import ANSWER, BODY, HEAD, IDLE, LINGER, WRITE, Reader
+from .records import log_refusal, note, span_of
 from .refusals import STATUS_LINES, answer
-
-if TYPE_CHECKING:
-    from kit.traces import Span
-
-    from .table import Route
 
 HIGH_WATER = 64 * 1024
 LINGER_SECONDS = 2.0
-access = logging.getLogger("access")
+ANY_METHOD = b"DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT"
 
 
 class BeamProtocol(Reader):
@@ -47,7 +40,7 @@ class BeamProtocol(Reader):
         self.beam.clients.discard(self)
         for x in self.queue:
             if x.stage == FLOWING and not x.over:
-                note(x, self.beam.templates)
+                note(x)
             x.over = True
             self.withdraw(x)
         self.queue.clear()
@@ -162,14 +155,26 @@ class BeamProtocol(Reader):
         """Let a request through unless its sender asks too much, and hand it on."""
         if x.over:
             return
-        wait, x.quota = self.beam.limiter.charge(key)
+        beam, route = self.beam, x.route
+        wait, x.quota = beam.limiter.charge(key)
+        if not wait and route is not None and route.rate is not None:
+            wait, x.quota = beam.tighter[route.rate].charge(key)
         if wait:
             self.refuse(x, "too_many", wait)
+            return
+        caller = x.caller
+        if (
+            caller is not None
+            and route is not None
+            and route.scopes
+            and route.scopes.isdisjoint(caller.scopes)
+        ):
+            self.refuse(x, "insufficient_scope")
             return
         if x.expects and not x.complete:
             self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         if x.pool is not None:
-            if x.route is None or not x.route.cached or not self._from_cache(x):
+            if route is None or not route.cached or not self._from_cache(x):
                 x.pool.send(x)
         else:
             self._ask_app(x)
@@ -223,7 +228,11 @@ class BeamProtocol(Reader):
             self.transport.abort()
             return
         x.keep = not self.closes_after(x)
-        wait = b"retry-after: %d\r\n" % retry_after if retry_after else b""
+        more = b"retry-after: %d\r\n" % retry_after if retry_after else b""
+        if code == "method_not_allowed":
+            more = b"allow: %b\r\n" % (x.allow or ANY_METHOD)
+        elif code == "insufficient_scope":
+            more = _challenge(x)
         x.status, data = answer(
             code,
             accept_language=x.accept_language,
@@ -232,11 +241,11 @@ class BeamProtocol(Reader):
             service=x.route.service if x.route is not None else None,
             keep=x.keep,
             body_wanted=x.method != b"HEAD",
-            headers=x.stamp + x.quota + wait,
+            headers=x.stamp + x.quota + more,
         )
         self.transport.write(data)
         if x.route is not None or x.status >= 429:
-            _log_refusal(x, code)
+            log_refusal(x, code)
         self.answered(x)
 
     def upstream_failed(self, x: Exchange) -> None:
@@ -253,9 +262,9 @@ class BeamProtocol(Reader):
         self.server_state.total_requests += 1
         self.beam.counters.seen(x, time.perf_counter() - x.began)
         if x.span is not None and x.route is not None and self.beam.tracer is not None:
-            self.beam.tracer.keep(_ended(x, x.span, x.route))
+            self.beam.tracer.keep(span_of(x, x.span, x.route))
         if x.caller is not None:
-            note(x, self.beam.templates)
+            note(x)
         if not x.keep or not x.complete:
             self._hang_up(x)
         elif self.queue:
@@ -356,32 +365,8 @@ class BeamProtocol(Reader):
             self.deadline = min(self.deadline, soon)
 
 
-def _ended(x: Exchange, span: Span, route: Route) -> Span:
-    """The span of an answered request; the path only as its prefix in the table."""
-    method = x.method.decode("ascii")
-    span.name = f"{method} {route.prefix}"
-    span.attributes = {
-        "http_request_method": method,
-        "http_route": route.prefix,
-        "http_response_status__code": x.status,
-        "peer_service": route.service,
-        "beam_request__id": x.request_id.decode("ascii"),
-    }
-    if x.status >= 500:
-        span.error = str(x.status)
-    return span
-
-
-def _log_refusal(x: Exchange, code: str) -> None:
-    """A line for an answer that no service knows of; the path only as its prefix in the table."""
-    fields = {
-        "code": code,
-        "status": x.status,
-        "method": x.method.decode("ascii"),
-        "route": x.route.prefix if x.route is not None else None,
-        "to": x.route.service if x.route is not None else None,
-        "request_id": x.request_id.decode("ascii"),
-        "service": "gateway",
-    }
-    level = logging.WARNING if x.status >= 500 else logging.INFO
-    access.log(level, "refused", extra={"fields": fields})
+def _challenge(x: Exchange) -> bytes:
+    """RFC 6750 section 3.1, RFC 9449 section 7.1: which scopes would have done."""
+    scheme = b"Bearer" if x.caller is None or x.caller.jkt is None else b"DPoP"
+    scopes = " ".join(sorted(x.route.scopes)).encode() if x.route is not None else b""
+    return b'www-authenticate: %b error="insufficient_scope", scope="%b"\r\n' % (scheme, scopes)

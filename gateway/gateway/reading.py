@@ -184,10 +184,16 @@ class Reader(HttpToolsProtocol):
             return refusal
         if self.trusting:
             x.address = heads.last_forwarded(headers) or self.address
-        found = self.beam.table.find(x.path)
-        if found is None:
+        place = self.beam.table.find(x.path)
+        if place is None:
             x.headers = headers
         else:
+            found = place.bound.get(x.method)
+            if found is None:
+                x.allow = place.allow
+                if x.preflight and x.method == b"OPTIONS" and self.beam.stamps.on:
+                    return None
+                return "method_not_allowed"
             x.route, x.pool = found
             if x.pool is None:
                 x.headers = headers

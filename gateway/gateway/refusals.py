@@ -28,7 +28,6 @@ NAMES = {
 }
 """How the services are called where people read."""
 
-_ALLOW = b"allow: GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS\r\n"
 _BEARER = b'www-authenticate: Bearer error="invalid_token"\r\n'
 _MALFORMED = ("请求格式有误", "Malformed request")
 
@@ -69,6 +68,14 @@ REFUSALS = {
         ),
         _BEARER,
     ),
+    "insufficient_scope": Refusal(
+        403,
+        ("应用未获此项授权", "Outside of what was granted"),
+        (
+            "此凭证的授权范围不含这项操作。请在授权时申请 WWW-Authenticate 所列的范围。",
+            "The token was granted for other things. Ask for the scope in WWW-Authenticate.",
+        ),
+    ),
     "not_found": Refusal(
         404,
         ("没有找到", "Not found"),
@@ -77,8 +84,10 @@ REFUSALS = {
     "method_not_allowed": Refusal(
         405,
         ("不支持该方法", "Method not allowed"),
-        ("这个地址不支持该方法。", "This address does not take that method."),
-        _ALLOW,
+        (
+            "这个地址不支持该方法。请看 Allow。",
+            "This address does not take that method. See Allow.",
+        ),
     ),
     "request_timeout": Refusal(
         408,

@@ -2,19 +2,21 @@
 
 import gc
 import socket
+from collections.abc import Sequence
 
 import uvicorn
 
 from .main import create_app
 from .protocol import BeamProtocol
 from .settings import GatewaySettings
+from .table import ROUTES, Route
 
 
-def config(settings: GatewaySettings) -> uvicorn.Config:
+def config(settings: GatewaySettings, table: Sequence[Route] = ROUTES) -> uvicorn.Config:
     """How uvicorn has to be set up for the gateway; also for hosting it in a running loop:
     `await uvicorn.Server(config(settings)).serve(sockets)`."""
     return uvicorn.Config(
-        create_app(settings),
+        create_app(settings, table=table),
         host=settings.gateway_host,
         port=settings.gateway_port,
         http=BeamProtocol,

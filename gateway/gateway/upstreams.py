@@ -64,6 +64,7 @@ class UpstreamConnection(asyncio.Protocol):
         """The parser stands between two messages."""
         self._keep = False
         self._bytes = 0
+        self._most = MAX_ANSWER_HEAD
         self._copy: list[bytes] | None = None
         """The body, where it may be kept."""
         self._copied = 0
@@ -120,13 +121,12 @@ class UpstreamConnection(asyncio.Protocol):
             # Nobody asked: whatever this is, no request may get it as its answer.
             self.transport.abort()
             return
-        if not self._head_done:
-            self._bytes += len(data)
+        self._bytes += len(data)
         try:
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade):
             self._broken = True
-        if (self._broken and not self._ended) or self._bytes > MAX_ANSWER_HEAD:
+        if (self._broken and not self._ended) or self._bytes > self._most:
             self.exchange = None
             self.transport.abort()
             x.client.upstream_failed(x)
@@ -205,6 +205,11 @@ class UpstreamConnection(asyncio.Protocol):
             return
         self._head_done = True
         self.pool.breaker.failures = 0
+        if x.route is not None:
+            self._most = MAX_ANSWER_HEAD + x.route.answer_limit
+            # A length is digits alone: the parser has seen to that.
+            if self._length is not None and len(self._length) > 6 and x.method != b"HEAD":
+                self._broken = int(self._length) > x.route.answer_limit
         self._out = self._answer_head(x, status)
         x.status = status
         if x.cache_key is not None and status == 200:

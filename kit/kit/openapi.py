@@ -1,10 +1,15 @@
 """OpenAPI of a service as it really behaves: problems on every operation, the idempotency header
 where it is required, no 422 schema of FastAPI's own."""
 
+from collections.abc import Iterator
 from typing import Any
 
 from fastapi import FastAPI
+from fastapi.dependencies.models import Dependant
 from fastapi.openapi.utils import get_openapi
+from fastapi.routing import APIRoute, iter_route_contexts
+
+from .auth import Gate
 
 PROBLEM = {
     "type": "object",
@@ -49,6 +54,14 @@ ANSWERS = {
     "503": "temporarily unavailable",
     "504": "no answer in time",
 }
+SCOPES = {
+    "person": "openid",
+    "enterprise": "openid",
+    "staff": "openid",
+    "partner": "events",
+    "service": "internal",
+}
+"""What a token of each kind of caller was granted: the gateway asks for it, see its table."""
 SIGNED_IN = {"401": "sign in first", "403": "not allowed"}
 WRITING = {
     "409": "conflicts with the present state",
@@ -76,9 +89,13 @@ def build(app: FastAPI) -> dict[str, Any]:
         schemas.pop("HTTPValidationError", None)
         schemas.pop("ValidationError", None)
         schemas["Problem"] = PROBLEM
-        for operations in document["paths"].values():
+        granted = dict(_granted(app))
+        for path, operations in document["paths"].items():
             for method, operation in operations.items():
                 _complete(method, operation)
+                if operation.get("security"):
+                    scopes = granted[path, method]
+                    operation["security"] = [{"beam": [scope]} for scope in scopes]
         app.openapi_schema = document
     return app.openapi_schema
 
@@ -96,3 +113,22 @@ def _complete(method: str, operation: dict[str, Any]) -> None:
         answers.setdefault(status, _problem(description))
     if method == "post" and "201" in answers:
         operation.setdefault("parameters", []).append(KEY_HEADER)
+
+
+def _granted(app: FastAPI) -> Iterator[tuple[tuple[str, str], list[str]]]:
+    """Path and method → scopes of which a caller's token needs one, from the kinds of callers that
+    the route's gate lets in."""
+    for context in iter_route_contexts(app.routes):
+        route = context.original_route
+        if isinstance(route, APIRoute):
+            kinds = {kind for gate in _gates(route.dependant) for kind in gate.kinds or SCOPES}
+            for method in route.methods or ():
+                found = sorted({SCOPES[kind] for kind in kinds})
+                yield (route.path_format, method.lower()), found
+
+
+def _gates(dependant: Dependant) -> Iterator[Gate]:
+    for inner in dependant.dependencies:
+        if isinstance(inner.call, Gate):
+            yield inner.call
+        yield from _gates(inner)

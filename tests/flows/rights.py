@@ -207,6 +207,7 @@ TABLE: dict[str, Row] = {
     "my_matters": Row(APPLICANTS, OWNER, "one's own", is_list=True),
     "list_partners": Row(OPERATORS, OPERATORS, "operators keep the ledger of systems"),
     "register_partner": Row(OPERATORS, OPERATORS, "operators keep the ledger of systems"),
+    "get_asyncapi": _public("partners read what they may hear before they ask for it"),
     "get_portal_home": Row(APPLICANTS, OWNER, "what waits for oneself", is_list=True),
     "get_platform_state": Row(OPERATORS, OPERATORS, "operators see how everything does"),
     "send_phone_code": _public("whoever registers or lost a password has no token yet"),

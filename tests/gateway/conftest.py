@@ -18,12 +18,21 @@ import uvicorn
 from gateway import server
 from gateway.beam import Beam
 from gateway.settings import GatewaySettings
-from gateway.table import SERVICES
+from gateway.table import MIB, PUBLIC, ROUTES, SERVICES, Route
 from kit.auth import AUDIENCE
 from kit.ids import uuid7
 from kit.jose import SigningKey
 
 ISSUER = "http://beam.test"
+RECORDED = tuple(
+    Route(method, path, "catalog", PUBLIC, body_limit=1 * MIB, answer_limit=2_000 * MIB)
+    for path, methods in (
+        ("/v1/items/{what}", ("POST", "PUT", "PATCH", "DELETE")),
+        ("/v1/endless", ("GET",)),
+    )
+    for method in methods
+)
+"""What the recorder takes beside the catalogue's own operations."""
 
 
 def bound(port: int = 0, host: str = "127.0.0.1") -> socket.socket:
@@ -159,7 +168,9 @@ class Keys:
     def token(self, subject: str = "acc_1", *, typ: str = "at+jwt", **claims: Any) -> str:
         now = int(time.time())
         body = {"iss": ISSUER, "aud": AUDIENCE, "sub": subject, "jti": uuid7().hex, "iat": now}
-        return self.key.sign({**body, "exp": now + 600, "kind": "person", **claims}, typ)
+        return self.key.sign(
+            {**body, "exp": now + 600, "kind": "person", "scope": "openid", **claims}, typ
+        )
 
 
 @dataclass
@@ -281,7 +292,7 @@ async def gateway_of(keys: Keys, catalog: int, **settings: Any) -> AsyncIterator
         }
     )
     try:
-        async with served(server.config(given)) as (running, port):
+        async with served(server.config(given, (*ROUTES, *RECORDED))) as (running, port):
             yield Door(port, running, running.lifespan.state["beam"])
     finally:
         nowhere.close()

@@ -190,5 +190,74 @@ async def test_a_refusal_leaves_a_line_without_the_path(
     await asyncio.sleep(0.4)
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     [line] = [line for line in lines if line.get("request_id") == "my-id.0002"]
-    assert (line["code"], line["route"], line["status"]) == ("unavailable", "/v1/payments", 503)
+    assert (line["code"], line["route"], line["status"]) == (
+        "unavailable",
+        "/v1/payments/{payment_id}",
+        503,
+    )
     assert "secret" not in json.dumps(lines)
+
+
+CODES: dict[str, Any] = {"method": "POST", "path": "/v1/phone-codes", "body": b"{}"}
+
+
+@pytest.mark.parametrize(
+    ("scope", "path", "status"),
+    [
+        ("events", "/v1/me/consents", 403),
+        ("internal", "/v1/me/consents", 403),
+        ("", "/v1/me/consents", 403),
+        ("profile", "/v1/events", 403),
+        ("openid profile", "/v1/me/consents", 503),
+        ("events", "/v1/events", 503),
+        ("internal", "/v1/me", 503),
+        ("", "/v1/items/a", 200),
+    ],
+)
+async def test_a_token_opens_what_it_was_granted_for(
+    shared_door: Door, shared_recorder: Recorder, keys: Keys, scope: str, path: str, status: int
+) -> None:
+    """The services behind are away: 503 says that the beam let it through."""
+    token = keys.token(scope=scope)
+    first, second = await talk(
+        shared_door.port, request(path=path, Authorization=f"Bearer {token}") * 2
+    )
+    assert (first.status, second.status) == (status, status)
+    if status == 403:
+        assert first.problem["code"] == second.problem["code"] == "insufficient_scope"
+        challenge = first.header("www-authenticate") or ""
+        assert challenge.startswith('Bearer error="insufficient_scope", scope="')
+        assert "openid" in challenge
+
+
+async def test_the_challenge_for_a_bound_token_is_of_its_kind(
+    shared_door: Door, keys: Keys
+) -> None:
+    token = keys.token(scope="events", cnf={"jkt": "x" * 43})
+    raw = request(path="/v1/me/consents", Authorization=f"DPoP {token}")
+    [answer] = await talk(shared_door.port, raw)
+    assert (answer.header("www-authenticate") or "").startswith("DPoP error=")
+
+
+async def test_a_method_that_an_address_does_not_take(
+    shared_door: Door, shared_recorder: Recorder
+) -> None:
+    shared_recorder.seen.clear()
+    answers = await talk(
+        shared_door.port, request("DELETE", "/v1/cases/a") + request("PUT", "/v1/me") + request()
+    )
+    assert [a.status for a in answers] == [405, 405, 200]
+    assert answers[0].problem["code"] == "method_not_allowed"
+    assert answers[0].header("allow") == "GET, HEAD, OPTIONS, PATCH"
+    assert answers[1].header("allow") == "GET, HEAD, OPTIONS"
+    assert len(shared_recorder.seen) == 1
+
+
+async def test_a_costly_route_has_a_tighter_limit(open_door: Opener, recorder: Recorder) -> None:
+    async with open_door(recorder.port, gateway_rate=10, gateway_burst=20) as door:
+        answers = await talk(door.port, request(**CODES) * 4 + request())
+        assert [a.status for a in answers] == [503, 503, 503, 429, 200]
+        assert answers[0].header("ratelimit") == '"codes";r=2;t=20'
+        assert answers[3].header("ratelimit-policy") == '"codes";q=3;w=60'
+        assert int(answers[3].header("retry-after") or 0) >= 1
+        assert (answers[4].header("ratelimit") or "").startswith('"default";r=1')

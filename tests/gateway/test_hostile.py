@@ -257,7 +257,7 @@ async def test_a_client_that_does_not_read_is_cut_off(
 ) -> None:
     async with open_door(recorder.port, gateway_write_seconds=0.4) as door:
         _, writer = await asyncio.open_connection("127.0.0.1", door.port, limit=1024)
-        writer.write(request(path="/v1/items/endless"))
+        writer.write(request(path="/v1/endless"))
         async with asyncio.timeout(15):
             while not door.beam.clients:
                 await asyncio.sleep(0.01)

@@ -116,4 +116,3 @@ def test_every_route_has_an_owner_that_exists() -> None:
     owners = {program.name for program in PROGRAMS} | {OWN}
     assert {route.service for route in ROUTES} == owners
     assert set(NAMES) == owners
-    assert len({route.prefix for route in ROUTES}) == len(ROUTES)

@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 
-from gateway.audit import Templates
 from gateway.settings import GatewaySettings
 
 from .conftest import Door, Keys, Opener, Recorder, leave, request, talk
@@ -55,8 +54,9 @@ async def test_a_browser_asks_first(open_door: Opener, recorder: Recorder) -> No
 async def test_without_a_setting_nothing_is_allowed(door: Door, recorder: Recorder) -> None:
     raw = request("OPTIONS", Origin=APP, Access_Control_Request_Method="POST")
     [answer] = await talk(door.port, raw)
-    assert answer.header("access-control-allow-origin") is None
-    assert recorder.seen[0].method == "OPTIONS"
+    assert (answer.status, answer.header("access-control-allow-origin")) == (405, None)
+    assert answer.header("access-control-allow-methods") is None
+    assert recorder.seen == []
 
 
 @pytest.mark.parametrize("origin", ["*", "app.example", "https://app.example/", "https://a b"])
@@ -109,11 +109,3 @@ async def test_a_write_whose_answer_nobody_waits_for_leaves_a_line(
     leave(writer)
     [line] = await lines_of(capsys)
     assert line["status"] == 0
-
-
-def test_a_plain_word_goes_before_a_variable() -> None:
-    templates = Templates(["/v1/a/{id}", "/v1/a/b", "/v1/{x}/b"])
-    assert templates.of("/v1/a/b") == "/v1/a/b"
-    assert templates.of("/v1/a/c") == "/v1/a/{id}"
-    assert templates.of("/v1/z/b") == "/v1/{x}/b"
-    assert templates.of("/v1/z/z") is None

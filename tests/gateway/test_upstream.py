@@ -41,7 +41,7 @@ async def head_of(reader: asyncio.StreamReader) -> bytes:
 
 
 async def test_a_service_that_is_away(door: Door) -> None:
-    [answer] = await talk(door.port, request("POST", "/v1/payments", b"{}"))
+    [answer] = await talk(door.port, request("POST", "/v1/payments/p/attempts", b"{}"))
     assert answer.status == 503
     assert answer.problem["service"] == "payment"
     assert answer.header("retry-after") == "5"
@@ -273,7 +273,7 @@ async def test_a_service_that_does_not_read_holds_the_client_back(open_door: Ope
 
     async with scripted(serve) as port, open_door(port, case_url=f"http://127.0.0.1:{port}") as d:
         reader, writer = await asyncio.open_connection("127.0.0.1", d.port)
-        raw = request("POST", "/v1/files/a", b"x" * 19_000_000)
+        raw = request("PUT", "/v1/cases/a/materials/b", b"x" * 19_000_000)
         sending = asyncio.create_task(_send(writer, raw))
         await asyncio.sleep(0.5)
         assert not sending.done()
@@ -292,7 +292,7 @@ async def test_a_client_that_does_not_read_holds_the_service_back(
 ) -> None:
     async with open_door(recorder.port) as door:
         _, writer = await asyncio.open_connection("127.0.0.1", door.port, limit=1024)
-        writer.write(request(path="/v1/items/endless"))
+        writer.write(request(path="/v1/endless"))
         await asyncio.sleep(0.5)
         [client] = door.beam.clients
         assert client.flow.write_paused
