@@ -3,22 +3,21 @@
 import asyncio
 import os
 import signal
-import sys
 import time
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from . import VERSION
+from . import VERSION, identity_desk
 from .place import Place
 from .programs import BY_NAME, PROGRAMS
+from .told import Language
+from .told import told as _told
 from .trouble import Trouble
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
-Language = Annotated[
-    str, typer.Option("--lang", help="zh 或 en", envvar="BEAM_LANG", show_default=True)
-]
+app.add_typer(identity_desk.keys, name="keys")
 
 
 @app.callback()
@@ -296,21 +295,3 @@ def smoke(lang: Language = "zh") -> None:
     with _told(lang):
         code = smoke_it()
     raise typer.Exit(code)
-
-
-class _told:
-    """Shows a Trouble as its sentence, and ends with exit code 2."""
-
-    def __init__(self, lang: str) -> None:
-        self._lang = lang
-
-    def __enter__(self) -> None:
-        if self._lang not in ("zh", "en"):
-            self._lang = "zh"
-
-    def __exit__(self, kind: object, problem: BaseException | None, trace: object) -> None:
-        if isinstance(problem, Trouble):
-            from .screen import failure
-
-            failure(problem.zh, problem.en, self._lang)
-            sys.exit(2)

@@ -32,11 +32,12 @@ class AccountSuspended(Event):
 
 class SessionRevoked(Event):
     """Access tokens that were issued until a moment are good for nothing any more: one token, a
-    family (all tokens of one sign-in in one application), or all of an account."""
+    family (all tokens of one sign-in in one application), all of an account, or all that a key
+    signed."""
 
     TYPE: ClassVar[str] = "identity.session_revoked.v1"
-    what: Literal["token", "family", "account"]
+    what: Literal["token", "family", "account", "key"]
     ref: str
-    """`jti` of a token, its part before the dot for a family, the account's id."""
+    """`jti` of a token, its part before the dot for a family, the account's id, a key's `kid`."""
     until: datetime
     """Of an account: tokens issued later are good."""

@@ -111,7 +111,7 @@ def _end(reason: str, *which: ColumnElement[bool]) -> ReturningUpdate[str]:
 
 
 def tell(
-    session: AsyncSession | Session, what: Literal["token", "family", "account"], ref: str
+    session: AsyncSession | Session, what: Literal["token", "family", "account", "key"], ref: str
 ) -> None:
     """Tell everybody who verifies tokens that these are good for nothing any more."""
     event = SessionRevoked(what=what, ref=ref, until=clock.now())

@@ -1,15 +1,17 @@
 """The signing keys: kept sealed in the database, shared by all processes, replaced in turn.
 
 next (published, so that everyone knows it) → current (signs) → retired (published until the last
-token that it signed is dead). A new key is published a day before it signs.
+token that it signed is dead). A new key is published a day before it signs. A key that somebody
+else may have is withdrawn: not published from that moment on, and everybody is told.
 """
 
 import logging
 import time
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import func, select, text
+from sqlalchemy import Select, func, select, text
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -18,12 +20,14 @@ from kit.db import Sessions
 from kit.jose import KeySet, SigningKey
 from kit.secrets import Vault
 
+from . import families
 from .models import SigningKeyRow
 
 log = logging.getLogger(__name__)
 PUBLISHED_BEFORE_USE = timedelta(hours=24)
 KEPT_AFTER_USE = timedelta(hours=1)
-FRESH_SECONDS = 60
+FRESH_SECONDS = 5
+"""How old a process's view of them may be; after a withdrawal it signs with a dead key so long."""
 LOCK = text("select pg_advisory_xact_lock(hashtext('identity signing keys'))")
 
 
@@ -56,38 +60,97 @@ async def ensure(session: AsyncSession, vault: Vault) -> None:
 async def rotate(session: AsyncSession, vault: Vault, *, older_than: timedelta) -> bool:
     """Make the next key the current one when the current one is older than `older_than` and the
     next one has been public for a day. True when it happened."""
-    await session.execute(LOCK)
-    rows = {
-        row.state: row
-        for row in await session.scalars(
-            select(SigningKeyRow).where(SigningKeyRow.state.in_(("current", "next")))
-        )
-    }
-    current, following, at = rows["current"], rows["next"], now()
+    current, following = await _two(session)
+    at = now()
     too_young = current.current_at is None or at - current.current_at < older_than
     if too_young or at - following.created_at < PUBLISHED_BEFORE_USE:
         return False
-    current.state, current.retired_at = "retired", at
-    await session.flush()
-    following.state, following.current_at = "current", at
-    await session.flush()
-    session.add(_born(vault, "next", at))
-    await session.flush()
+    current.retired_at = at
+    await _replace(session, vault, current, following, "retired")
     return True
 
 
+async def withdraw(session: AsyncSession, vault: Vault) -> str:
+    """Make the next key the current one at once, and let nobody believe the old one any more: its
+    tokens are refused, people sign in again. The `kid` of the old one."""
+    current, following = await _two(session)
+    await _replace(session, vault, current, following, "withdrawn")
+    families.tell(session, "key", current.kid)
+    return current.kid
+
+
+async def _two(session: AsyncSession) -> tuple[SigningKeyRow, SigningKeyRow]:
+    await session.execute(LOCK)
+    query = select(SigningKeyRow).where(SigningKeyRow.state.in_(("current", "next")))
+    rows = {row.state: row for row in await session.scalars(query)}
+    return rows["current"], rows["next"]
+
+
+async def _replace(
+    session: AsyncSession, vault: Vault, old: SigningKeyRow, new: SigningKeyRow, end: str
+) -> None:
+    at = now()
+    old.state = end
+    await session.flush()
+    new.state, new.current_at = "current", at
+    await session.flush()
+    session.add(_born(vault, "next", at))
+    await session.flush()
+
+
+@dataclass(frozen=True)
+class Turn:
+    """A key, and what happens to it when (UTC); None: never, or not known yet."""
+
+    kid: str
+    state: str
+    published_at: datetime
+    signs_from: datetime | None
+    published_until: datetime | None
+
+
+async def turns(session: AsyncSession, *, key_days: int) -> list[Turn]:
+    """The keys that are published, the oldest first. The next one signs when it has been public
+    for a day and the current one is `key_days` old."""
+    rows = list(await session.scalars(_published().order_by(SigningKeyRow.created_at)))
+    current = next(row for row in rows if row.state == "current")
+    assert current.current_at is not None
+    planned = current.current_at + timedelta(days=key_days)
+    return [
+        Turn(
+            kid=row.kid,
+            state=row.state,
+            published_at=row.created_at,
+            signs_from=max(planned, row.created_at + PUBLISHED_BEFORE_USE)
+            if row.state == "next"
+            else row.current_at,
+            published_until=row.retired_at + KEPT_AFTER_USE if row.retired_at else None,
+        )
+        for row in rows
+    ]
+
+
+def _published() -> Select[SigningKeyRow]:
+    """Withdrawn ones have no `retired_at`."""
+    return select(SigningKeyRow).where(
+        SigningKeyRow.state.in_(("current", "next"))
+        | (SigningKeyRow.retired_at > func.now() - KEPT_AFTER_USE)
+    )
+
+
 class SigningKeys:
-    """This process's view of the keys, read again every minute."""
+    """This process's view of the keys, read again every few seconds."""
 
     def __init__(self, sessions: Sessions, vault: Vault) -> None:
         self._sessions, self._vault = sessions, vault
         self._read_at = float("-inf")
         self._current: SigningKey | None = None
+        self._opened: dict[str, SigningKey] = {}
         self._jwks: dict[str, Any] = {"keys": []}
         self._set = KeySet(self._jwks)
 
     async def refresh(self, *, force: bool = False) -> None:
-        """Read the keys when they are a minute old; while the database is away the known ones
+        """Read the keys again when they are old; while the database is away the known ones
         go on serving."""
         if not force and time.monotonic() - self._read_at < FRESH_SECONDS:
             return
@@ -99,21 +162,20 @@ class SigningKeys:
                 raise
             log.warning("signing keys could not be read again: %s", type(exc).__name__)
             return
-        published = []
-        for row in rows:
-            key = SigningKey(self._vault.open(row.pem, bound_to=_bound(row.kid)).encode())
-            published.append(key.public_jwk)
-            if row.state == "current":
-                self._current = key
-        self._jwks = {"keys": published}
-        self._set = KeySet(self._jwks)
+        opened = {
+            row.kid: self._opened.get(row.kid)
+            or SigningKey(self._vault.open(row.pem, bound_to=_bound(row.kid)).encode())
+            for row in rows
+        }
+        if opened.keys() != self._opened.keys():
+            self._jwks = {"keys": [key.public_jwk for key in opened.values()]}
+            self._set = KeySet(self._jwks)
+        self._opened = opened
+        self._current = next(opened[row.kid] for row in rows if row.state == "current")
 
     async def _rows(self) -> list[SigningKeyRow]:
-        alive = SigningKeyRow.state.in_(("current", "next")) | (
-            SigningKeyRow.retired_at > func.now() - KEPT_AFTER_USE
-        )
         async with self._sessions() as session:
-            query = select(SigningKeyRow).where(alive).order_by(SigningKeyRow.created_at)
+            query = _published().order_by(SigningKeyRow.created_at)
             return list(await session.scalars(query))
 
     async def current(self) -> SigningKey:

@@ -295,7 +295,8 @@ class SigningKeyRow(Base):
     kid: Mapped[str] = mapped_column(primary_key=True)
     pem: Mapped[Sealed]
     state: Mapped[str]
-    """next (published) → current (signs) → retired (published until its tokens are dead)"""
+    """next (published) → current (signs) → retired (published until its tokens are dead), or
+    withdrawn (not published, as somebody else may have it)"""
     created_at: Mapped[Now]
     current_at: Mapped[datetime | None]
     retired_at: Mapped[datetime | None]

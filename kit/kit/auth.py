@@ -145,6 +145,7 @@ class Keyring:
         self._cache: dict[str, Caller] = {}
         self.proofs = dpop.Seen()
         self.revoked = Revoked()
+        self._withdrawals = 0
 
     async def _refresh(self, asked_at: float) -> None:
         async with self._lock:
@@ -157,11 +158,19 @@ class Keyring:
                 # Whoever asked while this went on has his answer.
                 self._tried = time.monotonic()
             if len(keys):
+                keys.drop(self.revoked.withdrawn())
                 self._keys, self._fetched = keys, time.monotonic()
                 self._cache.clear()
 
+    def _heed_withdrawals(self) -> None:
+        self._withdrawals = self.revoked.withdrawals
+        self._keys.drop(self.revoked.withdrawn())
+        self._cache.clear()
+
     def verify_cached(self, token: str) -> Caller | None:
         """The caller of a token seen before and still alive; no waiting, no cryptography."""
+        if self._withdrawals != self.revoked.withdrawals:
+            self._heed_withdrawals()
         caller = self._cache.get(token)
         if caller is None or caller.expires < time.time():
             return None

@@ -9,7 +9,7 @@ import contextlib
 import hashlib
 import json
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from cryptography.hazmat.primitives import serialization
@@ -88,6 +88,11 @@ class KeySet:
 
     def __len__(self) -> int:
         return len(self._keys)
+
+    def drop(self, kids: Iterable[str]) -> None:
+        """Believe these keys no more."""
+        for kid in kids:
+            self._keys.pop(kid, None)
 
     def verify(
         self,

@@ -34,13 +34,15 @@ SUBJECT = f"evt.{SessionRevoked.TYPE}.>"
 
 
 class Revoked:
-    """What was taken back: single tokens, families (the part of `jti` before the dot), and all
-    that an account got before a moment. At most `most` entries; then the oldest is forgotten,
+    """What was taken back: single tokens, families (the part of `jti` before the dot), all that
+    an account got before a moment, and keys. At most `most` entries; then the oldest is forgotten,
     and said so."""
 
     def __init__(self, most: int = MOST) -> None:
         self._most = most
         self._entries: OrderedDict[str, tuple[float, float]] = OrderedDict()
+        self.withdrawals = 0
+        """How often a key was withdrawn, for who keeps what it signed."""
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -59,6 +61,11 @@ class Revoked:
         known = self._entries.pop(key, (0.0, 0.0))
         # Remembered from when we hear it: late news of an old event must not end at once.
         self._entries[key] = (max(at, known[0]), seconds + REMEMBERED_SECONDS)
+        self.withdrawals += what == "key"
+
+    def withdrawn(self) -> frozenset[str]:
+        """The `kid` of each key that nobody may believe any more."""
+        return frozenset(k.removeprefix("key|") for k in self._entries if k.startswith("key|"))
 
     def refuses(self, subject: str, jti: str, issued: int) -> bool:
         """Whether a token with these claims was taken back."""
