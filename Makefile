@@ -106,7 +106,7 @@ logs: ## 容器部署:日志 / logs (ARGS="case --since 10m")
 	@$(COMPOSE) logs --tail 200 -f $(ARGS)
 
 .PHONY: roll
-roll: ## 容器部署:逐个更换,不丢请求 / replace replicas, no request lost (SERVICE=case)
+roll: ## 容器部署:逐个更换,不丢请求 / replace replicas, no request lost (SERVICE=case|all)
 	@$(HOST) roll $(SERVICE)
 
 .PHONY: reload-broker

@@ -1,6 +1,6 @@
 """What an operator does on the host around `docker compose`; called by the Makefile.
 
-    python3 deploy/host.py secrets | preflight | up | reload-broker | roll SERVICE
+    python3 deploy/host.py secrets | preflight | up | reload-broker | roll SERVICE|all
     python3 deploy/host.py backup [FILE] | restore FILE | upgrade
     python3 deploy/host.py compose WORDS…      docker compose with our files
 
@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -44,7 +45,7 @@ def main() -> int:
     commands = parser.add_subparsers(dest="command", required=True)
     for name in ("secrets", "preflight", "up", "reload-broker"):
         commands.add_parser(name)
-    commands.add_parser("roll").add_argument("service", choices=ROLLABLE)
+    commands.add_parser("roll").add_argument("service", choices=(*ROLLABLE, "all"))
     commands.add_parser("backup").add_argument("file", nargs="?", type=Path)
     commands.add_parser("restore").add_argument("file", type=Path)
     commands.add_parser("upgrade")
@@ -53,7 +54,7 @@ def main() -> int:
     wanted = parser.parse_args()
     try:
         if wanted.command == "roll":
-            return roll(wanted.service)
+            return max(map(roll, ROLLABLE if wanted.service == "all" else [wanted.service]))
         if wanted.command == "backup":
             return backup(wanted.file)
         if wanted.command == "restore":
@@ -119,13 +120,17 @@ def _image() -> str:
 
 def up() -> int:
     """Start what is missing or changed, wait until all are healthy, say where it is."""
-    if odd := list(wrong(settings())):
-        fail("deploy/.env:" + ";".join(zh for zh, _ in odd), "; ".join(en for _, en in odd))
+    _settings_are_right()
     compose("up", "-d", "--wait", "--remove-orphans", *_kept_scales())
     print(compose("logs", "--no-log-prefix", "--tail", "1", "init", capture=True).strip())
     reload_broker()
     print(f"✓ {settings().get('BEAM_ISSUER')} — make smoke")
     return 0
+
+
+def _settings_are_right() -> None:
+    if odd := list(wrong(settings())):
+        fail("deploy/.env:" + ";".join(zh for zh, _ in odd), "; ".join(en for _, en in odd))
 
 
 def _kept_scales() -> list[str]:
@@ -183,7 +188,9 @@ def backup(target: Path | None) -> int:
 
 
 def _version() -> str:
-    return settings().get("BEAM_VERSION", VERSION)
+    """Of what runs: the tag of the image where it is a version's, else that of this code."""
+    tag = settings().get("BEAM_VERSION", "")
+    return tag if re.match(r"\d+\.\d+", tag) else VERSION
 
 
 def restore(source: Path) -> int:
@@ -224,21 +231,44 @@ def _same_keys(saved: Path) -> None:
 
 
 def upgrade() -> int:
-    """To the code and settings of now: backup, image, migrations, a rolling restart."""
-    before = compose("ps", "--format", "{{.Image}}", "case", capture=True).split()
-    backup(None)
-    compose("build")
+    """To the code and settings of now: backup, image, migrations, a rolling restart, a look."""
+    _settings_are_right()
+    before = _image_that_runs()
+    saved = backups.default_name(DEPLOY / "backups")
+    backup(saved)
+    compose("build", "init")
     if (problem := secrets()) != 0:  # what the new version needs beside what there is
         return problem
-    compose("up", "--no-deps", "--exit-code-from", "prepare", "prepare")
+    compose("run", "--rm", "--no-deps", "prepare")
     reload_broker()
     # Migrations only ever add (expand); the programs of before go on with the new tables.
-    compose("up", "--no-deps", "--exit-code-from", "init", "init")
+    compose("run", "--rm", "--no-deps", "init")
     for service in ROLLABLE:
         roll(service)
     up()
-    print(f"  旧镜像 / the image of before: {before[0] if before else '?'}. make smoke")
+    print(
+        f"退回程序(数据保留) / back to the program of before, the data stays:\n"
+        f"  deploy/.env: BEAM_VERSION={before} → make roll SERVICE=all up smoke\n"
+        f"连同数据 / with the data of before:\n"
+        f"  make down → make restore FILE={os.path.relpath(saved)} → make up smoke"
+    )
+    compose("--profile", "ops", "run", "--rm", "--no-deps", "smoke")
     return 0
+
+
+def _image_that_runs() -> str:
+    """A tag for the image that runs now: building takes away the one it has."""
+    running = compose("ps", "-q", "case", capture=True).split()
+    if not running:
+        fail("平台没有运行。请执行 make up。", "The platform does not run: make up.")
+    tag = time.strftime("before-%Y%m%d-%H%M%S")
+    name = settings().get("BEAM_IMAGE", "one-beam")
+    if (
+        docker("tag", docker("inspect", "-f", "{{.Image}}", running[0]) or "", f"{name}:{tag}")
+        is None
+    ):
+        fail("当前镜像没有保留下来。", "The image that runs could not be kept.")
+    return tag
 
 
 COMMANDS = {

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import secrets
 import shutil
 import ssl
 import subprocess
@@ -25,6 +26,7 @@ from kit.embedded import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 DOMAIN = "one-beam.localhost"
+LOGIN, PASSWORD = "13800000001", "Beam-demo-2026"
 IMAGES = ("python:3.12-slim", "postgres:17-alpine", "nats:2.12-alpine", "caddy:2.11-alpine")
 
 
@@ -47,6 +49,9 @@ class Stack:
     """A running installation in a folder of its own."""
 
     folder: Path
+    """deploy/, with .env and secrets."""
+    root: Path
+    """The code that its host script runs with."""
     project: str
     port: int
 
@@ -58,11 +63,20 @@ class Stack:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             check=False,
-            env={k: v for k, v in os.environ.items() if not k.startswith("BEAM_")}
-            | {"BEAM_ROOT": str(ROOT)},
+            env=self.environ,
         )
         assert done.returncode == 0, done.stdout[-4000:]
         return done.stdout
+
+    @property
+    def environ(self) -> dict[str, str]:
+        kept = {k: v for k, v in os.environ.items() if not k.startswith("BEAM_")}
+        return kept | {"BEAM_ROOT": str(self.root), "PYTHONUNBUFFERED": "1"}
+
+    @property
+    def version(self) -> str:
+        """Its image has this tag and this label."""
+        return self.project.replace("beam-", "", 1)
 
     def compose(self, *arguments: str, check: bool = True) -> str:
         return docker(
@@ -130,6 +144,25 @@ class Stack:
         await until(all_there, f"{service} does not get healthy", seconds=120)
 
 
+async def later(question: Any) -> bool:
+    """Asked beside the loop: the question waits for programs."""
+    return bool(await asyncio.to_thread(question))
+
+
+async def look_up(door: Any, n: int) -> Any:
+    return await door.client.get("/v1/items/A05")
+
+
+async def open_case(door: Any, n: int) -> Any:
+    """A draft; asked again with the same key when the door says that nothing was done."""
+    headers = {
+        "authorization": f"Bearer {door.token}",
+        "idempotency-key": f"{door.token[-8:]}-{n}",
+    }
+    body = {"item_code": "A05", "region": "310115"}
+    return await door.client.post("/v1/cases", json=body, headers=headers)
+
+
 def rows_of(file: Path) -> dict[str, dict[str, int]]:
     with tarfile.open(file) as archive:
         content = archive.extractfile(backups.MANIFEST)
@@ -178,22 +211,17 @@ def engine_or_reason() -> str | None:
     return None
 
 
-@pytest.fixture(scope="session")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """make secrets preflight up, in a copy of deploy/; taken down with its data at the end."""
-    reason = engine_or_reason()
-    if reason is not None:
-        pytest.skip(reason)
-    folder = tmp_path_factory.mktemp("installation") / "deploy"
-    shutil.copytree(ROOT / "deploy", folder, ignore=shutil.ignore_patterns("secrets", ".env"))
-    project, port = f"beam-test-{os.getpid()}", free_port()
-    version = f"test-{os.getpid()}"
-    third = 64 + os.getpid() % 64
+def configured(folder: Path, root: Path) -> Stack:
+    """An installation that runs beside others: deploy/.env of env.example with its own names,
+    port, networks and image."""
+    mark = f"{os.getpid()}-{secrets.token_hex(2)}"
+    third = 64 + secrets.randbelow(64)
+    stack = Stack(folder, root, f"beam-test-{mark}", free_port())
     values = {
-        "BEAM_ISSUER": f"https://{DOMAIN}:{port}",
-        "HTTPS_PORT": str(port),
-        "BEAM_VERSION": version,
-        "COMPOSE_PROJECT_NAME": project,
+        "BEAM_ISSUER": f"https://{DOMAIN}:{stack.port}",
+        "HTTPS_PORT": str(stack.port),
+        "BEAM_VERSION": stack.version,
+        "COMPOSE_PROJECT_NAME": stack.project,
         "GATEWAY_RATE": "5000",
         "GATEWAY_BURST": "5000",
         "EDGE_SUBNET": f"172.28.{third}.0/24",
@@ -201,10 +229,28 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     }
     lines = (folder / "env.example").read_text().splitlines()
     kept = [x for x in lines if x.partition("=")[0] not in values]
-    (folder / ".env").write_text("\n".join([*kept, *(f"{k}={v}" for k, v in values.items())]))
+    (folder / ".env").write_text("\n".join([*kept, *(f"{k}={v}" for k, v in values.items()), ""]))
     (folder / ".env").chmod(0o600)
-    docker("build", "-q", "-f", str(folder / "Dockerfile"), "-t", f"one-beam:{version}", str(ROOT))
-    running = Stack(folder, project, port)
+    return stack
+
+
+def take_down(stack: Stack) -> None:
+    """Containers, data and images."""
+    stack.compose("down", "-v", "--remove-orphans", "-t", "10", check=False)
+    label = f"label=org.opencontainers.image.version={stack.version}"
+    for image in set(docker("images", "-q", "--filter", label, check=False).split()):
+        docker("image", "rm", "-f", image, check=False)
+
+
+@pytest.fixture(scope="session")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """make secrets preflight up, in a copy of deploy/; taken down with its data at the end."""
+    reason = engine_or_reason()
+    if reason is not None:
+        pytest.skip(reason)
+    root = tmp_path_factory.mktemp("installation")
+    source(root)
+    running = configured(root / "deploy", root)
     try:
         began = time.monotonic()
         running.host("secrets")
@@ -212,5 +258,31 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         print(running.host("up"), f"{time.monotonic() - began:.0f} s from secrets to healthy")
         yield running
     finally:
-        running.compose("down", "-v", "--remove-orphans", "-t", "10", check=False)
-        docker("image", "rm", f"one-beam:{version}", check=False)
+        take_down(running)
+
+
+def source(target: Path, commit: str | None = None) -> None:
+    """The code as it is here, or as it was at a commit, as an operator has it: without history."""
+    if commit is None:
+        listed = subprocess.run(
+            ["git", "-C", str(ROOT), "ls-files", "-co", "--exclude-standard", "-z"],
+            capture_output=True,
+            check=False,
+        ).stdout.decode()
+        if not listed:  # not a clone: all there is but what grew here
+            shutil.copytree(ROOT, target, dirs_exist_ok=True, ignore=_GROWN)
+            return
+        for name in filter(None, listed.split("\0")):
+            if (ROOT / name).exists():
+                (target / name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy(ROOT / name, target / name)
+        return
+    archive = subprocess.run(
+        ["git", "-C", str(ROOT), "archive", commit], capture_output=True, check=True
+    )
+    subprocess.run(["tar", "-x", "-C", str(target)], input=archive.stdout, check=True)
+
+
+_GROWN = shutil.ignore_patterns(
+    ".venv", ".data", ".git", "secrets", ".env", "__pycache__", ".*_cache"
+)

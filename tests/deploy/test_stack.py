@@ -4,30 +4,24 @@ import os
 import secrets
 import signal
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from beam.journey.stage import until
 
-from .conftest import DOMAIN, Stack, docker, rows_of
+from .conftest import (
+    DOMAIN,
+    LOGIN,
+    PASSWORD,
+    Stack,
+    docker,
+    later,
+    look_up,
+    open_case,
+    rows_of,
+)
 
 pytestmark = pytest.mark.long
-LOGIN, PASSWORD = "13800000001", "Beam-demo-2026"
-
-
-async def look_up(door: Any, n: int) -> Any:
-    return await door.client.get("/v1/items/A05")
-
-
-async def open_case(door: Any, n: int) -> Any:
-    """A draft; asked again with the same key when the door says that nothing was done."""
-    headers = {
-        "authorization": f"Bearer {door.token}",
-        "idempotency-key": f"roll-{os.getpid()}-{n}",
-    }
-    body = {"item_code": "A05", "region": "310115"}
-    return await door.client.post("/v1/cases", json=body, headers=headers)
 
 
 def test_from_secrets_to_the_whole_journey(stack: Stack):
@@ -83,24 +77,18 @@ async def test_two_replicas_share_the_work_and_one_may_die(stack: Stack):
         return int(sum(map(float, counts)))
 
     async with stack.asked(door, look_up) as answers:
-        await until(lambda: _later(lambda: answers.good > 200), "no answers")
+        await until(lambda: later(lambda: answers.good > 200), "no answers")
         await until(
-            lambda: _later(lambda: asked(first) > 20 and asked(second) > 20),
+            lambda: later(lambda: asked(first) > 20 and asked(second) > 20),
             "one of two replicas gets nothing to do",
         )
         os.kill(int(docker("inspect", "-f", "{{.State.Pid}}", first)), signal.SIGKILL)
         seen = answers.good
-        await until(lambda: _later(lambda: answers.good > seen + 200), "answers dried up")
+        await until(lambda: later(lambda: answers.good > seen + 200), "answers dried up")
         await stack.healthy("catalog", 2)
     assert answers.bad == []
     stack.compose("up", "-d", "--no-recreate", "--wait", "--scale", "catalog=1", "catalog")
     await door.close()
-
-
-async def _later(question: Any) -> bool:
-    import asyncio
-
-    return bool(await asyncio.to_thread(question))
 
 
 @pytest.mark.parametrize("service", ["case", "gateway"])
@@ -111,10 +99,10 @@ async def test_a_rolling_restart_loses_no_request(stack: Stack, service: str):
     await door.sign_in(LOGIN, PASSWORD)
     old = stack.containers(service)
     async with stack.asked(door, open_case) as answers:
-        await until(lambda: _later(lambda: answers.good > 20), "no answers")
+        await until(lambda: later(lambda: answers.good > 20), "no answers")
         await asyncio.to_thread(stack.host, "roll", service)
         seen = answers.good
-        await until(lambda: _later(lambda: answers.good > seen + 20), "no answers after it")
+        await until(lambda: later(lambda: answers.good > seen + 20), "no answers after it")
     assert answers.bad == []
     assert set(old).isdisjoint(stack.containers(service))
     await door.close()
