@@ -64,7 +64,7 @@ def new_code(stack: Stack) -> None:
             for part in path.iterdir():
                 if part.name not in (".env", "secrets", "backups"):
                     shutil.rmtree(part) if part.is_dir() else part.unlink()
-        elif path.is_dir():
+        elif path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)
         else:
             path.unlink()
