@@ -15,7 +15,7 @@ Kind = Literal["person", "enterprise"]
 Unit = Literal["working_day", "natural_day"]
 Text = Annotated[str, Field(max_length=1000)]
 Name = Annotated[str, Field(min_length=1, max_length=200)]
-Code = Annotated[str, Field(pattern=r"^[A-Z0-9][A-Z0-9-]{0,31}$")]
+Code = Annotated[str, Field(pattern=r"^[A-Z0-9][A-Z0-9-]{0,31}$", examples=["SAMR"])]
 Days = Annotated[int, Field(ge=0, le=400)]
 
 TASK_TYPES = {
@@ -46,14 +46,14 @@ class _Part(BaseModel):
 class Option(_Part):
     """One choice of an enum field."""
 
-    value: Annotated[str, Field(pattern=r"^[a-z0-9_]{1,40}$")]
+    value: Annotated[str, Field(pattern=r"^[a-z0-9_]{1,40}$", examples=["restaurant"])]
     label: Name
 
 
 class FormField(_Part):
     """One question of the form of an item."""
 
-    name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,39}$")]
+    name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,39}$", examples=["shop_name"])]
     label: Name
     type: Literal["text", "number", "integer", "boolean", "enum", "phone", "date"]
     required: bool
@@ -128,7 +128,7 @@ class ItemContent(_Part):
     fee_note: Text = ""
     result_name: Text
     result_validity: Text
-    licence_type: Annotated[str, Field(pattern=r"^LT-[A-Z]+$")] | None
+    licence_type: Annotated[str, Field(pattern=r"^LT-[A-Z]+$", examples=["LT-FOOD"])] | None
     licence_years: Annotated[int, Field(ge=1, le=99)] | None
     delivery: Annotated[list[Literal["courier", "counter"]], Field(min_length=1)]
     legal_basis: Annotated[list[Text], Field(max_length=50)]

@@ -19,6 +19,7 @@ from typing import Any
 from fastapi import FastAPI
 
 from contracts.event import EVENTS, Envelope, Event
+from gateway.refusals import REFUSALS
 from kit import openapi
 from kit.inbox import Subscribers
 
@@ -58,6 +59,7 @@ def merged(documents: dict[str, dict[str, Any]]) -> dict[str, Any]:
     paths: dict[str, Any] = {}
     schemas: dict[str, Any] = {}
     security: dict[str, Any] = {}
+    examples: dict[str, Any] = {}
     operations: dict[str, str] = {}
     for service, document in documents.items():
         components = document.get("components", {})
@@ -68,6 +70,7 @@ def merged(documents: dict[str, dict[str, Any]]) -> dict[str, Any]:
         document = _rename(document, renamed)
         schemas |= document.get("components", {}).get("schemas", {})
         security |= components.get("securitySchemes", {})
+        examples = components.get("examples", {}) | examples
         for path, methods in document["paths"].items():
             if path.startswith(HIDDEN):
                 continue
@@ -80,6 +83,7 @@ def merged(documents: dict[str, dict[str, Any]]) -> dict[str, Any]:
                     raise ValueError(f"{name} is both {operations[name]} and {method} {path}")
                 operations[name] = f"{method} {path}"
                 operation.setdefault("tags", [service])
+                _at_the_beam(operation)
     return {
         "openapi": "3.1.0",
         "info": {
@@ -92,9 +96,41 @@ def merged(documents: dict[str, dict[str, Any]]) -> dict[str, Any]:
         "servers": [{"url": "/"}],
         "paths": dict(sorted(paths.items())),
         "components": {
+            "examples": dict(sorted((_refusals() | examples).items())),
             "schemas": dict(sorted(_used(paths, schemas).items())),
             "securitySchemes": security,
         },
+    }
+
+
+BEAM_EVERYWHERE = (
+    "bad_request", "bad_host", "bad_target", "upgrade_refused", "bad_token", "target_too_long",
+    "expectation_failed", "too_many", "head_too_large", "bad_gateway", "unavailable",
+    "overloaded", "identity_unavailable", "timeout", "connect_timeout", "version_not_supported",
+)  # fmt: skip
+"""What the beam may answer to any request; `not_found` and `method_not_allowed` never happen at a
+published operation."""
+
+
+def _at_the_beam(operation: dict[str, Any]) -> None:
+    """Add the problems that the beam itself may answer with."""
+    codes = list(BEAM_EVERYWHERE)
+    if operation.get("security"):
+        codes.append("insufficient_scope")
+    if "413" in operation["responses"]:
+        codes += ["too_large", "request_timeout"]
+    for code in codes:
+        refusal = REFUSALS[code]
+        answer = operation["responses"].setdefault(
+            str(refusal.status), openapi.problem(refusal.title[1])
+        )
+        openapi.add_code(answer, code)
+
+
+def _refusals() -> dict[str, Any]:
+    return {
+        code: openapi.example_of(refusal.status, code, refusal.title)
+        for code, refusal in REFUSALS.items()
     }
 
 
@@ -125,7 +161,7 @@ def _used(paths: Any, schemas: dict[str, Any]) -> dict[str, Any]:
 def _references(value: Any) -> Iterable[str]:
     if isinstance(value, dict):
         for key, inner in value.items():
-            if key == "$ref" and isinstance(inner, str):
+            if key == "$ref" and isinstance(inner, str) and inner.startswith(REF):
                 yield inner.removeprefix(REF)
             else:
                 yield from _references(inner)

@@ -11,6 +11,7 @@ from starlette.responses import HTMLResponse, JSONResponse, Response
 
 from kit.auth import Public
 from kit.errors import NotFound
+from kit.samples import shown
 
 from .pages import errors, events, layout
 
@@ -66,7 +67,7 @@ async def openapi(_: Public) -> Response:
     "/v1/events/asyncapi.json",
     operation_id="get_asyncapi",
     response_class=JSONResponse,
-    response_model=dict[str, Any],
+    responses=shown({"asyncapi": "3.0.0", "info": {"title": "One Beam events", "version": "1"}}),
 )
 async def asyncapi(_: Public) -> Response:
     """All events, who sends and who hears them (AsyncAPI 3)."""

@@ -116,8 +116,19 @@ class PublicKey(In):
 
     kty: Literal["EC"]
     crv: Literal["P-256"]
-    x: Annotated[str, Field(pattern="^[A-Za-z0-9_-]{43}$")]
-    y: Annotated[str, Field(pattern="^[A-Za-z0-9_-]{43}$")]
+    # The example of RFC 7517 appendix A.1.
+    x: Annotated[
+        str,
+        Field(
+            pattern="^[A-Za-z0-9_-]{43}$", examples=["MKBCTNIcKUSDii11ySs3526iDZ8AiTo7Tu6KPAqv7D4"]
+        ),
+    ]
+    y: Annotated[
+        str,
+        Field(
+            pattern="^[A-Za-z0-9_-]{43}$", examples=["4Etl6SRW2YiLUrN5vfvVHuhp7x8PxltmWWlbbM4IFyM"]
+        ),
+    ]
     kid: Annotated[str, Field(min_length=1, max_length=100)]
     use: Literal["sig"] = "sig"
     alg: Literal["ES256"] = "ES256"

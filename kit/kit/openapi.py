@@ -1,7 +1,9 @@
-"""OpenAPI of a service as it really behaves: problems on every operation, the idempotency header
-where it is required, no 422 schema of FastAPI's own."""
+"""OpenAPI of a service as it really behaves: every problem that an operation may answer with, the
+idempotency header where it is required, examples, links to what comes next, the scopes that a
+caller's token needs; no 422 schema of FastAPI's own."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from typing import Any
 
 from fastapi import FastAPI
@@ -9,7 +11,12 @@ from fastapi.dependencies.models import Dependant
 from fastapi.openapi.utils import get_openapi
 from fastapi.routing import APIRoute, iter_route_contexts
 
+from . import errors, links
 from .auth import Gate
+from .errors import Problem
+from .idempotency import claim
+from .raised import problems_of, raised_by
+from .samples import NoSample, Sampler
 
 PROBLEM = {
     "type": "object",
@@ -69,9 +76,26 @@ WRITING = {
     "413": "too large",
     "428": "If-Match is missing",
 }
+_USUAL: dict[int, type[Problem]] = {
+    kind.status: kind
+    for kind in (
+        Problem,
+        errors.Unauthenticated,
+        errors.Forbidden,
+        errors.NotFound,
+        errors.Conflict,
+        errors.Stale,
+        errors.Invalid,
+        errors.ConditionRequired,
+        errors.TooMany,
+        errors.Unavailable,
+    )
+}
+"""Stands for a status of which nothing more is known."""
 
 
-def _problem(description: str) -> dict[str, Any]:
+def problem(description: str) -> dict[str, Any]:
+    """An answer of the shape that every error has."""
     schema = {"$ref": "#/components/schemas/Problem"}
     return {
         "description": description,
@@ -89,13 +113,21 @@ def build(app: FastAPI) -> dict[str, Any]:
         schemas.pop("HTTPValidationError", None)
         schemas.pop("ValidationError", None)
         schemas["Problem"] = PROBLEM
-        granted = dict(_granted(app))
+        routes = dict(_routes(app))
+        sampler = Sampler(schemas)
+        told: dict[str, type[Problem]] = {}
         for path, operations in document["paths"].items():
             for method, operation in operations.items():
+                route = routes[path, method]
                 _complete(method, operation)
+                told |= _problems(operation, _raised(route, method, operation))
+                _examples(operation, sampler)
                 if operation.get("security"):
-                    scopes = granted[path, method]
-                    operation["security"] = [{"beam": [scope]} for scope in scopes]
+                    operation["security"] = [{"beam": [scope]} for scope in _scopes(route)]
+        document["components"]["examples"] = {
+            code: example_of(kind.status, code, kind.title) for code, kind in sorted(told.items())
+        }
+        links.add(document)
         app.openapi_schema = document
     return app.openapi_schema
 
@@ -110,21 +142,23 @@ def _complete(method: str, operation: dict[str, Any]) -> None:
     if answers.get("422", {}).get("description") == "Validation Error":
         answers.pop("422")
     for status, description in wanted.items():
-        answers.setdefault(status, _problem(description))
+        answers.setdefault(status, problem(description))
     if method == "post" and "201" in answers:
         operation.setdefault("parameters", []).append(KEY_HEADER)
 
 
-def _granted(app: FastAPI) -> Iterator[tuple[tuple[str, str], list[str]]]:
-    """Path and method → scopes of which a caller's token needs one, from the kinds of callers that
-    the route's gate lets in."""
+def _routes(app: FastAPI) -> Iterator[tuple[tuple[str, str], APIRoute]]:
     for context in iter_route_contexts(app.routes):
         route = context.original_route
         if isinstance(route, APIRoute):
-            kinds = {kind for gate in _gates(route.dependant) for kind in gate.kinds or SCOPES}
             for method in route.methods or ():
-                found = sorted({SCOPES[kind] for kind in kinds})
-                yield (route.path_format, method.lower()), found
+                yield (route.path_format, method.lower()), route
+
+
+def _scopes(route: APIRoute) -> list[str]:
+    """A caller's token needs one of these: from the kinds of callers that the gate lets in."""
+    kinds = {kind for gate in _gates(route.dependant) for kind in gate.kinds or SCOPES}
+    return sorted({SCOPES[kind] for kind in kinds})
 
 
 def _gates(dependant: Dependant) -> Iterator[Gate]:
@@ -132,3 +166,70 @@ def _gates(dependant: Dependant) -> Iterator[Gate]:
         if isinstance(inner.call, Gate):
             yield inner.call
         yield from _gates(inner)
+
+
+def _raised(route: APIRoute, method: str, operation: dict[str, Any]) -> Iterator[type[Problem]]:
+    """What the route's own code may answer with, and what the kit does around every route."""
+    package = (getattr(route.endpoint, "__module__", "") or "").split(".")[0]
+    yield from problems_of(route.dependant, package)
+    yield from (errors.Unavailable, errors.Invalid)
+    if operation.get("security"):
+        yield from (errors.Unauthenticated, errors.Forbidden)
+    if method != "get":
+        yield from raised_by(claim, within="kit")
+
+
+def _problems(
+    operation: dict[str, Any], raised: Iterable[type[Problem]]
+) -> dict[str, type[Problem]]:
+    """Name each code on the answer of its status; returns the codes with what they are."""
+    by_code = {kind.code: kind for kind in raised}
+    answers = operation["responses"]
+    for code, kind in sorted(by_code.items()):
+        status = str(kind.status)
+        if status not in answers:
+            answers[status] = problem(kind.title[1])
+        answers[status].setdefault("content", problem("")["content"])
+        add_code(answers[status], code)
+    for status, answer in answers.items():
+        usual = _USUAL.get(int(status))
+        content = answer.get("content", {}).get("application/problem+json")
+        if usual is not None and content is not None and not content.get("examples"):
+            add_code(answer, usual.code)
+            by_code[usual.code] = usual
+    return by_code
+
+
+def add_code(answer: dict[str, Any], code: str) -> None:
+    """List a problem code on an answer that is a problem."""
+    content = answer.get("content", {}).get("application/problem+json")
+    if content is not None:
+        content.setdefault("examples", {})[code] = {"$ref": f"#/components/examples/{code}"}
+
+
+def example_of(status: int, code: str, title: tuple[str, str]) -> dict[str, Any]:
+    """The example of a problem, as it stands in `components`."""
+    value: dict[str, Any] = {
+        "type": f"/docs/errors#{code}",
+        "title": title[0],
+        "status": status,
+        "detail": f"{title[0]}。",
+        "instance": "/v1/things/1",
+        "code": code,
+        "request_id": "5f2b6f0e9d6c4c3c8f6e0a1b2c3d4e5f",
+    }
+    if status == 422:
+        field = {"pointer": "/field", "code": "invalid", "message": "请修改此项。"}
+        value["errors"] = [field | {"message_en": "Change this."}]
+    return {"summary": title[1], "value": value}
+
+
+def _examples(operation: dict[str, Any], sampler: Sampler) -> None:
+    """An example of the body and of the main answer, where the schema tells enough for one."""
+    bodies = [operation.get("requestBody", {})]
+    bodies += [a for status, a in operation["responses"].items() if status.startswith("2")]
+    for body in bodies:
+        content = body.get("content", {}).get("application/json")
+        if content is not None and not content.keys() & {"example", "examples"}:
+            with suppress(NoSample):
+                content["example"] = sampler.of(content.get("schema", {}))

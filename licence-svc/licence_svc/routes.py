@@ -9,6 +9,7 @@ from kit.pages import Cursor, Limit, Page, clamp
 from kit.routing import NOT_MODIFIED, IfMatch, Session, check_version, etag, not_modified
 from kit.routing import router as new_router
 from kit.runtime import Runtime
+from kit.samples import shown
 
 from . import faces, licences, orders, presentations, schemas, status_lists, types
 
@@ -31,7 +32,22 @@ async def list_licence_types(_: Public, session: Session) -> Page[schemas.Licenc
     return Page(items=[schemas.LicenceTypeOut.model_validate(row) for row in rows])
 
 
-@router.get("/licences/jwks.json")
+@router.get(
+    "/licences/jwks.json",
+    responses=shown(
+        {
+            "keys": [
+                {
+                    "kty": "EC",
+                    "crv": "P-256",
+                    "x": "MKBCTNIcKUSDii11ySs3526iDZ8AiTo7Tu6KPAqv7D4",
+                    "y": "4Etl6SRW2YiLUrN5vfvVHuhp7x8PxltmWWlbbM4IFyM",
+                    "kid": "2026-09",
+                }
+            ]
+        }
+    ),
+)
 async def get_licence_keys(_: Public, request: Request, response: Response) -> dict[str, Any]:
     """The public keys that verify licences, presentations and status lists (JWKS)."""
     response.headers["cache-control"] = "public, max-age=300"

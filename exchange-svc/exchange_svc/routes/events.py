@@ -13,6 +13,7 @@ from kit.errors import Forbidden, NotFound
 from kit.pages import Limit
 from kit.routing import Session
 from kit.routing import router as new_router
+from kit.samples import shown
 
 from .. import feed
 from ..schemas import FeedOut
@@ -57,7 +58,17 @@ async def read_events(
     )
 
 
-@router.get("/schemas/{event_type}")
+@router.get(
+    "/schemas/{event_type}",
+    responses=shown(
+        {
+            "type": "object",
+            "properties": {"case_id": {"type": "string"}},
+            "required": ["case_id"],
+            "title": "CaseSubmitted",
+        }
+    ),
+)
 async def event_schema(
     _: Public, event_type: Annotated[str, Path(max_length=80)]
 ) -> dict[str, Any]:

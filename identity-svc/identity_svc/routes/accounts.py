@@ -37,7 +37,11 @@ Purpose = Annotated[
 ]
 
 
-@router.post("/v1/accounts", status_code=201)
+@router.post(
+    "/v1/accounts",
+    status_code=201,
+    responses={201: {"links": {"authorize": {"operationId": "authorize"}}}},
+)
 async def register_person(at: At, session: Session, body: Registration, _: Public) -> Received:
     """Register a person. The answer does not tell whether the telephone number was known."""
     settings = at.settings
@@ -77,7 +81,11 @@ async def register_person(at: At, session: Session, body: Registration, _: Publi
     return Received()
 
 
-@own_router.post("/v1/phone-codes", status_code=201)
+@own_router.post(
+    "/v1/phone-codes",
+    status_code=201,
+    responses={201: {"links": {"register_person": {"operationId": "register_person"}}}},
+)
 async def send_phone_code(at: At, body: PhoneCodeRequest, _: Public) -> PhoneCodeSent:
     """Send a code for registering; one a minute and five an hour for a number."""
     code_id, sent = await phone_codes.send(

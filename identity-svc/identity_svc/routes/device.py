@@ -9,6 +9,7 @@ from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse
 from kit.auth import Public, SignedCallback
 from kit.clock import now
 from kit.errors import TooMany
+from kit.samples import shown
 
 from .. import attempts, devices, logins
 from ..models import Client, DeviceRequest
@@ -25,7 +26,18 @@ ASKED_PER_ADDRESS = 60
 """Terminals of a hall stand behind one address; within `tries_minutes`."""
 
 
-@router.post("/oauth2/device_authorization")
+@router.post(
+    "/oauth2/device_authorization",
+    responses=shown(
+        {
+            "device_code": "5f2b6f0e9d6c4c3c8f6e0a1b2c3d4e5f",
+            "user_code": "WDJB-MJHT",
+            "verification_uri": "https://beam.example/oauth2/device",
+            "expires_in": 600,
+            "interval": 5,
+        }
+    ),
+)
 async def device_authorization(at: At, _: SignedCallback) -> Response:
     """A device without keyboard asks for a sign-in: a code for it, a short one for the person
     (RFC 8628)."""

@@ -4,11 +4,12 @@ from collections.abc import Callable
 from typing import Any
 
 from fastapi import APIRouter, Response
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, RedirectResponse
 
 from kit.auth import Anyone, Caller, Public, SignedCallback
 from kit.clock import now
 from kit.errors import Unauthenticated
+from kit.samples import shown
 
 from .. import accounts, endpoints, logins, tokens
 from ..devices import DEVICE
@@ -21,6 +22,7 @@ from .web import At, Parameters, Web, answered
 router = APIRouter(tags=["oauth2"])
 GRANTS = ("authorization_code", "refresh_token", "client_credentials", EXCHANGE, DEVICE)
 CACHED = {"cache-control": "public, max-age=300"}
+SOMEBODY = shown({"sub": "acc_019920c47a1e7cc29d425b6f0e9d6c4c", "kind": "person", "acr": "L2"})
 
 
 async def provide(at: Web, act: Callable[[Provider], Answer]) -> Answer:
@@ -41,7 +43,20 @@ def asked(at: Web, parameters: Parameters) -> Asked:
     return Asked(at.request.method, parameters, headers)
 
 
-@router.get("/.well-known/openid-configuration")
+@router.get(
+    "/.well-known/openid-configuration",
+    responses=shown(
+        {
+            "issuer": "https://beam.example",
+            "authorization_endpoint": "https://beam.example/oauth2/authorize",
+            "token_endpoint": "https://beam.example/oauth2/token",
+            "jwks_uri": "https://beam.example/.well-known/jwks.json",
+            "response_types_supported": ["code"],
+            "subject_types_supported": ["public"],
+            "id_token_signing_alg_values_supported": ["ES256"],
+        }
+    ),
+)
 async def discovery(at: At, _: Public) -> JSONResponse:
     """Where everything is and what is offered (OpenID Connect Discovery, RFC 8414)."""
     base = at.settings.issuer
@@ -84,19 +99,36 @@ async def discovery(at: At, _: Public) -> JSONResponse:
     return JSONResponse(document, headers=CACHED)
 
 
-@router.get("/.well-known/jwks.json")
+@router.get(
+    "/.well-known/jwks.json",
+    responses=shown(
+        {
+            "keys": [
+                {
+                    "kty": "EC",
+                    "crv": "P-256",
+                    "x": "MKBCTNIcKUSDii11ySs3526iDZ8AiTo7Tu6KPAqv7D4",
+                    "y": "4Etl6SRW2YiLUrN5vfvVHuhp7x8PxltmWWlbbM4IFyM",
+                    "kid": "2026-09",
+                    "use": "sig",
+                    "alg": "ES256",
+                }
+            ]
+        }
+    ),
+)
 async def public_keys(at: At, _: Public) -> JSONResponse:
     """The public keys that tokens are verified with: the next, the current, the last."""
     return JSONResponse(await at.keys.jwks(), headers=CACHED)
 
 
-@router.get("/oauth2/authorize")
+@router.get("/oauth2/authorize", status_code=302, response_class=RedirectResponse)
 async def authorize(at: At, _: Public) -> Response:
     """Send the browser back to the client with a code, or to the login page first."""
     return await _authorize(at, at.query())
 
 
-@router.post("/oauth2/authorize")
+@router.post("/oauth2/authorize", status_code=302, response_class=RedirectResponse)
 async def authorize_by_form(at: At, _: Public) -> Response:
     """The same with the parameters in a form, as OpenID Connect asks for."""
     return await _authorize(at, await at.form())
@@ -112,41 +144,56 @@ async def _authorize(at: Web, parameters: Parameters) -> Response:
     return answered(answer)
 
 
-@router.post("/oauth2/par")
+@router.post(
+    "/oauth2/par",
+    responses=shown(
+        {"request_uri": "urn:ietf:params:oauth:request_uri:5f2b6f0e9d6c", "expires_in": 590}
+    ),
+)
 async def push_request(at: At, _: SignedCallback) -> Response:
     """Take an authorization request from the client itself; a reference comes back (RFC 9126)."""
     request = asked(at, await at.form())
     return answered(await provide(at, lambda provider: provider.push(request)))
 
 
-@router.post("/oauth2/token")
+@router.post(
+    "/oauth2/token",
+    responses=shown(
+        {
+            "access_token": "eyJhbGciOiJFUzI1NiIsInR5cCI6ImF0K2p3dCJ9.e30.c2ln",
+            "token_type": "Bearer",
+            "expires_in": 600,
+            "scope": "openid",
+        }
+    ),
+)
 async def token(at: At, _: SignedCallback) -> Response:
     """Exchange a code, a refresh token or a client's secret for tokens."""
     request = asked(at, await at.form())
     return answered(await provide(at, lambda provider: provider.token(request)))
 
 
-@router.post("/oauth2/revoke")
+@router.post("/oauth2/revoke", response_class=Response)
 async def revoke(at: At, _: SignedCallback) -> Response:
     """Give a token back (RFC 7009); a refresh token takes its whole family with it."""
     request = asked(at, await at.form())
     return answered(await provide(at, lambda provider: provider.endpoint("revocation", request)))
 
 
-@router.post("/oauth2/introspect")
+@router.post("/oauth2/introspect", responses=shown({"active": False}))
 async def introspect(at: At, _: SignedCallback) -> Response:
     """Whether a token stands at this moment, and what it says (RFC 7662)."""
     request = asked(at, await at.form())
     return answered(await provide(at, lambda provider: provider.endpoint("introspection", request)))
 
 
-@router.get("/oauth2/userinfo")
+@router.get("/oauth2/userinfo", responses=SOMEBODY)
 async def userinfo(at: At, caller: Anyone) -> JSONResponse:
     """Who is signed in: the subject, and with the scope `profile` the masked name."""
     return await _userinfo(at, caller)
 
 
-@router.post("/oauth2/userinfo")
+@router.post("/oauth2/userinfo", responses=SOMEBODY)
 async def userinfo_by_post(at: At, caller: Anyone) -> JSONResponse:
     """The same by POST, as OpenID Connect asks for."""
     return await _userinfo(at, caller)

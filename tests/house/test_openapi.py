@@ -1,0 +1,140 @@
+"""The merged OpenAPI document tells everything: names, scopes, examples that are true, every
+problem code, and what to do with what was created."""
+
+import json
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from jsonschema import Draft202012Validator
+
+from gateway.table import ROUTES
+
+from .conftest import ROOT
+
+Operation = dict[str, Any]
+WRITES = {"POST", "PUT", "PATCH", "DELETE"}
+
+
+@pytest.fixture(scope="module")
+def document() -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((ROOT / "gateway/gateway/openapi.json").read_text())
+    return found
+
+
+def _operations(document: dict[str, Any]) -> Iterator[tuple[str, Operation]]:
+    for path, methods in document["paths"].items():
+        for method, operation in methods.items():
+            yield f"{method.upper()} {path}", operation
+
+
+def _refused(document: dict[str, Any], schema: dict[str, Any], value: Any) -> str | None:
+    whole = {**schema, "components": document["components"]}
+    error = next(iter(Draft202012Validator(whole).iter_errors(value)), None)
+    return None if error is None else f"{error.json_path}: {error.message}"
+
+
+def _shown(content: dict[str, Any]) -> list[Any]:
+    examples = content.get("examples", {}).values()
+    return [content["example"]] if "example" in content else [e["value"] for e in examples]
+
+
+def test_every_operation_has_a_name_a_summary_and_an_owner(document: dict[str, Any]) -> None:
+    names = [operation["operationId"] for _, operation in _operations(document)]
+    assert len(names) == len(set(names))
+    for named, operation in _operations(document):
+        assert operation.get("summary"), named
+        assert operation.get("description"), named
+        assert operation.get("tags"), named
+
+
+def test_bodies_and_main_answers_have_examples_that_their_schemas_accept(
+    document: dict[str, Any],
+) -> None:
+    for named, operation in _operations(document):
+        bodies = {"body": operation.get("requestBody", {})} | {
+            status: answer
+            for status, answer in operation["responses"].items()
+            if status.startswith("2")
+        }
+        for what, body in bodies.items():
+            content = body.get("content", {}).get("application/json")
+            if content is None:
+                continue
+            shown = _shown(content)
+            assert shown, f"{named} has no example of {what}: give its fields `examples`"
+            for value in shown:
+                assert value not in ({}, None), f"{named}: {what} shows nothing"
+                trouble = _refused(document, content.get("schema", {}), value)
+                assert trouble is None, f"{named}, example of {what}: {trouble}"
+
+
+def test_every_problem_that_an_operation_may_answer_with_is_listed(
+    document: dict[str, Any],
+) -> None:
+    examples = document["components"]["examples"]
+    problem = document["components"]["schemas"]["Problem"]
+    for code, example in examples.items():
+        assert example["value"]["code"] == code
+        assert _refused(document, problem, example["value"]) is None, code
+    listed: set[str] = set()
+    for named, operation in _operations(document):
+        codes: set[str] = set()
+        for status, answer in operation["responses"].items():
+            content = answer.get("content", {}).get("application/problem+json")
+            if content is None:
+                assert status < "400" or "/oauth2/" in named, f"{named}: {status} is no problem"
+                continue
+            assert content["examples"], f"{named}: no code for {status}"
+            for code, example in content["examples"].items():
+                assert example["$ref"] == f"#/components/examples/{code}"
+                assert examples[code]["value"]["status"] == int(status), f"{named}: {code}"
+            codes |= content["examples"].keys()
+        assert codes >= {"too_many", "unavailable", "overloaded", "bad_gateway", "timeout"}, named
+        guarded = bool(operation.get("security"))
+        assert ("insufficient_scope" in codes) == guarded, named
+        assert ("forbidden" in codes) >= guarded, named
+        listed |= codes
+    known = {e["code"] for e in json.loads((ROOT / "gateway/gateway/errors.json").read_text())}
+    assert listed <= known, "beam/error_codes.py gathers less than routes may raise"
+
+
+def test_a_known_case_lists_what_its_code_raises(document: dict[str, Any]) -> None:
+    """The codes are read off the code; this is what one of them must find through three rooms."""
+    answers = document["paths"]["/v1/payments/{payment_id}/attempts"]["post"]["responses"]
+    assert "not_payable" in answers["409"]["content"]["application/problem+json"]["examples"]
+    assert (
+        "idempotency_key_missing"
+        in answers["400"]["content"]["application/problem+json"]["examples"]
+    )
+
+
+def test_what_is_created_is_linked_to_what_comes_next(document: dict[str, Any]) -> None:
+    by_id = {operation["operationId"]: named for named, operation in _operations(document)}
+    creating = 0
+    for named, operation in _operations(document):
+        answer = operation["responses"].get("201")
+        if answer is None:
+            continue
+        creating += 1
+        assert answer.get("links"), f"{named}: nothing is said of what comes next"
+        for link in answer["links"].values():
+            target = by_id[link["operationId"]].partition(" ")[2]
+            variables = set(re.findall(r"{(\w+)}", target))
+            assert variables == set(link.get("parameters", ())), f"{named} → {target}"
+    assert creating >= 10
+
+
+def test_security_names_scopes_that_the_beam_asks_for(document: dict[str, Any]) -> None:
+    assert "beam" in document["components"]["securitySchemes"]
+    rows = {f"{route.method} {route.path}": route for route in ROUTES}
+    for named, operation in _operations(document):
+        for entry in operation.get("security", ()):
+            assert entry["beam"], f"{named}: a token of which scope?"
+            assert set(entry["beam"]) <= rows[named].scopes
+
+
+@pytest.mark.parametrize("path", ["/v1/events/asyncapi.json", "/v1/portal/home", "/v1/ops"])
+def test_the_gateways_own_addresses_are_in_it(document: dict[str, Any], path: str) -> None:
+    assert path in document["paths"]
