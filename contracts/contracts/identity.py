@@ -41,3 +41,12 @@ class SessionRevoked(Event):
     """`jti` of a token, its part before the dot for a family, the account's id, a key's `kid`."""
     until: datetime
     """Of an account: tokens issued later are good."""
+
+
+class TagChanged(Event):
+    """What follows from an account's profile changed: it has this tag now, or no longer."""
+
+    TYPE: ClassVar[str] = "identity.tag_changed.v1"
+    account_id: str
+    tag: str
+    held: bool

@@ -8,7 +8,7 @@ from kit.clock import now
 from kit.jobs import Jobs
 from kit.runtime import Runtime
 
-from . import attempts, keys
+from . import attempts, keys, profiles
 from .models import (
     AuthorizationCode,
     DeviceRequest,
@@ -55,3 +55,13 @@ async def forget(runtime: Runtime) -> None:
             delete(DeviceRequest).where(DeviceRequest.expires_at < at - KEPT_AS_EVIDENCE)
         )
         await session.execute(delete(RefreshToken).where(dead))
+
+
+@jobs.every(seconds=300)
+async def look_at_facts_again(runtime: Runtime) -> None:
+    """Expire what is over in the profiles, and follow people's ages."""
+    while True:
+        async with runtime.sessions.begin() as session:
+            count = await profiles.look_again(session, runtime.vault)
+        if not count:
+            break

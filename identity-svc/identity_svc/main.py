@@ -9,11 +9,11 @@ from kit.app import create_app as create
 from kit.auth import Keyring
 from kit.runtime import Runtime
 
-from . import clients, jobs, keys
+from . import clients, jobs, keys, subscribers
 from .logins import Doorman
 from .outside import Outside
 from .passwords import Passwords
-from .routes import accounts, consent, device, login, oauth, phone_login, step_up
+from .routes import accounts, consent, device, login, oauth, phone_login, profile, step_up
 from .routes import clients as client_routes
 from .routes import staff as staff_routes
 from .settings import Settings
@@ -61,7 +61,9 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             accounts.own_router,
             client_routes.router,
             staff_routes.router,
+            profile.router,
         ],
+        on=subscribers.on,
         jobs=jobs.jobs,
         setup=setup,
     )

@@ -1,25 +1,23 @@
 """Tables of identity-svc: who somebody is, how they signed in, and what was issued for it."""
 
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Any
 
 from sqlalchemy import CheckConstraint, ForeignKey, Index, LargeBinary, String, text
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
 from contracts.identity import AccountSuspended
-from kit.db import APPEND_ONLY, Document, Moment, Now, Sealed, ServiceBase, new_metadata
+from kit.db import APPEND_ONLY, Document, Moment, Now, Sealed
 from kit.states import Transitions
+
+from . import models_personal as models_personal
+from .base import Base, Texts
 
 ACCOUNT_TRANSITIONS: Transitions = {
     ("active", "suspend"): ("suspended", AccountSuspended),
     ("suspended", "restore"): ("active", None),
 }
-Texts = Annotated[list[str], mapped_column(ARRAY(String()))]
-
-
-class Base(ServiceBase):
-    metadata = new_metadata()
 
 
 class Account(Base):

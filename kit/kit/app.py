@@ -117,8 +117,8 @@ async def opened(
     )
     sessions = open_sessions(engine)
     runner = Runner(jobs or Jobs())
-    sessions.configure(info={"jobs": runner})
     vault, cursor_key = _vault(settings)
+    sessions.configure(info={"jobs": runner, "vault": vault})
     runtime = Runtime(
         settings=settings,
         engine=engine,

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from sqlalchemy.ext.asyncio import AsyncSession
 
 NONCE = 12
 
@@ -66,6 +67,12 @@ class Vault:
     def index(self, text: str) -> str:
         """A keyed hash by which an exact value can be found, and nothing else learnt."""
         return hmac.digest(self._index, text.strip().upper().encode(), "sha256").hex()
+
+
+def vault_of(session: AsyncSession) -> Vault:
+    """The service's own vault, for handlers of events that keep something personal."""
+    vault: Vault = session.info["vault"]
+    return vault
 
 
 def mask_name(name: str) -> str:

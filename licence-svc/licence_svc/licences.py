@@ -159,7 +159,7 @@ async def _replace(session: AsyncSession, kind: LicenceType, holder_index: str) 
         .with_for_update()
     )
     if former is not None:
-        move(session, former, LICENCE, "replace")
+        move(session, former, LICENCE, "replace", **_told(former))
         # The unique index must see the former one gone before the new one comes.
         await session.flush()
     return former
@@ -263,12 +263,16 @@ async def of_issuer(session: AsyncSession, staff: Caller, licence_id: str) -> Li
     return row
 
 
+def _told(row: Licence) -> dict[str, str]:
+    return {"licence_id": row.id, "licence_type": row.licence_type, "holder_id": row.holder_id}
+
+
 def change(
     session: AsyncSession, row: Licence, action: str, *, reason_code: str, actor: str
 ) -> None:
     """Suspend, resume or revoke a locked licence, and keep who did it and why.
     Raises IllegalMove (409)."""
-    move(session, row, LICENCE, action)
+    move(session, row, LICENCE, action, **_told(row))
     session.add(
         LicenceChange(licence_id=row.id, action=action, reason_code=reason_code, actor=actor)
     )
@@ -285,5 +289,5 @@ async def expire_overdue(session: AsyncSession, *, limit: int = 200) -> int:
         )
     )
     for row in rows:
-        move(session, row, LICENCE, "expire")
+        move(session, row, LICENCE, "expire", **_told(row))
     return len(rows)

@@ -6,21 +6,28 @@ from sqlalchemy import BigInteger, Identity, Index, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
-from contracts.licence import PresentationUsed
+from contracts.licence import (
+    LicenceExpired,
+    LicenceReplaced,
+    LicenceResumed,
+    LicenceRevoked,
+    LicenceSuspended,
+    PresentationUsed,
+)
 from kit.db import APPEND_ONLY, Document, Moment, Now, Sealed, ServiceBase, new_metadata
 from kit.states import Transitions
 
 LIVE = ("active", "suspended")
 
 LICENCE: Transitions = {
-    ("active", "suspend"): ("suspended", None),
-    ("suspended", "resume"): ("active", None),
-    ("active", "revoke"): ("revoked", None),
-    ("suspended", "revoke"): ("revoked", None),
-    ("active", "replace"): ("replaced", None),
-    ("suspended", "replace"): ("replaced", None),
-    ("active", "expire"): ("expired", None),
-    ("suspended", "expire"): ("expired", None),
+    ("active", "suspend"): ("suspended", LicenceSuspended),
+    ("suspended", "resume"): ("active", LicenceResumed),
+    ("active", "revoke"): ("revoked", LicenceRevoked),
+    ("suspended", "revoke"): ("revoked", LicenceRevoked),
+    ("active", "replace"): ("replaced", LicenceReplaced),
+    ("suspended", "replace"): ("replaced", LicenceReplaced),
+    ("active", "expire"): ("expired", LicenceExpired),
+    ("suspended", "expire"): ("expired", LicenceExpired),
 }
 ORDER: Transitions = {("due", "issue"): ("issued", None)}
 PRESENTATION: Transitions = {

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-from fastapi import FastAPI
+from fastapi import FastAPI, HTTPException
 
 from kit.testing import Ground, Running, serve
 
@@ -34,6 +34,8 @@ ITEM: dict[str, Any] = {
             "prefill": "licence.LT-BIZ.name",
         },
         {"name": "street", "label": "地址", "type": "text", "prefill": "licence.LT-DL.address"},
+        {"name": "phone", "label": "电话", "type": "phone", "prefill": "profile.phone"},
+        {"name": "home", "label": "住址", "type": "text", "prefill": "profile.address"},
         {"name": "area", "label": "面积", "type": "number", "required": True},
         {
             "name": "scope",
@@ -68,13 +70,25 @@ def neighbours() -> FastAPI:
     async def licence() -> dict[str, Any]:
         return {"id": "lic_1", "fields": {"name": "执照上的店名"}}
 
+    @app.post("/oauth2/token")
+    async def token() -> dict[str, Any]:
+        return {"access_token": "of-svc-case", "expires_in": 600}
+
+    @app.get("/internal/v1/accounts/{account_id}/profile")
+    async def profile(account_id: str, purpose: str) -> dict[str, Any]:
+        assert purpose == "prefill"
+        if account_id != "acc_profile":
+            raise HTTPException(404)
+        return {"values": {"phone": "13800000009", "name": "不问不给"}}
+
     return app
 
 
 @contextlib.asynccontextmanager
 async def _case(ground: Ground, nats_url: str) -> AsyncIterator[Running]:
     async with serve(neighbours()) as url:
-        options = {"catalog_url": url, "licence_url": url}
+        options = {"catalog_url": url, "licence_url": url, "identity_url": url}
+        options["token_url"] = f"{url}/oauth2/token"
         async with ground.service("case_svc", nats=nats_url, **options) as running:
             yield running
 

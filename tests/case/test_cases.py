@@ -77,6 +77,8 @@ async def test_held_licences_are_not_asked_for(case: Running, ground: Ground) ->
     assert states["BIZ"] == ("exempt", "held_as_licence")
     assert states["RULES"] == ("needed", None)
     assert made["form"] == {"shop_name": "执照上的店名"}, "what a licence says is filled in"
+    known = await draft(case, ground, "acc_profile")
+    assert known["form"] == {"shop_name": "执照上的店名", "phone": "13800000009"}
     slot = next(s for s in made["materials"] if s["material_id"] == "BIZ")
     answer = await case.client.put(
         f"/v1/cases/{made['id']}/materials/{slot['id']}",

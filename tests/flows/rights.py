@@ -81,6 +81,13 @@ TABLE: dict[str, Row] = {
     "switch_client_on": Row(OPERATORS, frozenset(), "as switch_client_off"),
     "my_consents": Row(APPLICANTS, APPLICANTS, "one's own consents alone"),
     "withdraw_consent": Row(APPLICANTS, frozenset(), "nobody gave one to this client: 404"),
+    "my_profile": Row(APPLICANTS, APPLICANTS, "one's own profile alone"),
+    "my_tags": Row(APPLICANTS, APPLICANTS, "as my_profile"),
+    "declare_fact": Row(APPLICANTS, NONE, "not a fact that people declare: 404"),
+    "withdraw_fact": Row(APPLICANTS, NONE, "nobody declared it: 404"),
+    "account_profile": Row(
+        frozenset({"service"}), frozenset({"service"}), "services, for a purpose, logged"
+    ),
     "list_staff": Row(OPERATORS, OPERATORS, "operators look after who works here"),
     "add_staff": Row(OPERATORS, OPERATORS, "as list_staff"),
     "read_staff": Row(OPERATORS, frozenset(), "a person is no member of staff: 404"),

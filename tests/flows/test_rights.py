@@ -56,6 +56,7 @@ def bodies(story: Story, content: dict[str, Any]) -> dict[str, Any]:
         "put_rating_policy": {"working_days": 10},
         "register_partner": {"code": "SAMR", "name": "系统"},
         "add_staff": {"number": "x1"},
+        "declare_fact": {"value": "x"},
         "change_staff_rights": {"roles": ["counter"], "dept": "SAMR", "region": "310115"},
         "create_item": {"code": ITEM, "dept": "SAMR", "content": content},
         "edit_item_draft": {"content": {}},
@@ -154,6 +155,7 @@ async def bench(cast: Cast, story: Story) -> Bench:
         "n": "0",
         "secret": "x",
         "client_id": "cli_nobody",
+        "key": "nothing_known",
         "letter_id": "dead_" + "0" * 32,
     }
     found = Bench(cast, story, ids, bodies(story, content))

@@ -1,0 +1,15 @@
+"""The base of identity-svc's tables, which stand in models.py and models_personal.py."""
+
+from typing import Annotated
+
+from sqlalchemy import String
+from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.orm import mapped_column
+
+from kit.db import ServiceBase, new_metadata
+
+Texts = Annotated[list[str], mapped_column(ARRAY(String()))]
+
+
+class Base(ServiceBase):
+    metadata = new_metadata()
