@@ -46,7 +46,23 @@ check: install ## 格式、类型、分层、房屋规则 / ruff, mypy --strict,
 	@$(PY) -m ruff check .
 	@$(PY) -m mypy
 	@.venv/bin/lint-imports
-	@$(PY) -m pytest -q tests/house
+	@$(PY) -m pytest -q tests/house tests/audit
+
+OURS = contracts kit gateway sandbox cli deploy $(wildcard *-svc)
+SEMGREP = .audit/bin/semgrep scan --metrics=off --disable-version-check
+
+.PHONY: audit
+audit: install ## 安全检查 / security checks: bandit, our own rules, secrets, floors, image
+	@test -n "$(PYTHON)" && $(PYTHON) cli/install.py audit
+	@.audit/bin/bandit -q -c tests/audit/bandit.yaml -r $(OURS)
+	@PATH=".audit/bin:$$PATH" $(SEMGREP) -q --test tests/audit/rules >/dev/null 2>&1 || \
+		PATH=".audit/bin:$$PATH" $(SEMGREP) --test tests/audit/rules
+	@PATH=".audit/bin:$$PATH" $(SEMGREP) -q --error --config tests/audit/rules $(OURS)
+	@$(PY) -m pytest -q tests/audit
+
+.PHONY: sbom
+sbom: install ## 软件物料清单 / what One Beam consists of, as CycloneDX JSON (FILE=sbom.json)
+	@$(PY) deploy/sbom.py $(or $(FILE),sbom.json)
 
 .PHONY: contracts
 contracts: install ## 生成 OpenAPI、AsyncAPI、JSON Schema / write the published contracts
@@ -75,6 +91,8 @@ lock: ## 重新锁定依赖(需要 uv) / resolve the dependencies anew (needs uv
 		--no-annotate --no-emit-index-url pyproject.toml -o requirements.lock
 	@uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
 		--no-emit-index-url -c requirements.lock pyproject.toml -o requirements-runtime.lock
+	@uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
+		--no-emit-index-url --group audit -o requirements-audit.lock
 
 # ---- containers: deploy/compose.yaml, deploy/RUNBOOK.md
 

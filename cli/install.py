@@ -1,7 +1,8 @@
 """`make install`: a venv in .venv with exactly what requirements.lock names. Standard library only.
 
 Runs with the system's Python, before anything is installed. A second call finds its stamp and does
-nothing, also without a network.
+nothing, also without a network. `install.py audit` does the same for the tools of `make audit` and
+`make fuzz`: .audit, from requirements-audit.lock, without our own programs.
 """
 
 import compileall
@@ -13,9 +14,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-VENV = ROOT / ".venv"
-LOCK = ROOT / "requirements.lock"
-STAMP = VENV / "installed"
+PLACES = {"all": (".venv", "requirements.lock"), "audit": (".audit", "requirements-audit.lock")}
 SERVICES = (
     "identity",
     "catalog",
@@ -29,7 +28,9 @@ SERVICES = (
 FLOORS = ("contracts", "kit", "gateway", "sandbox", "cli", *(f"{name}-svc" for name in SERVICES))
 
 
-def main() -> int:
+def main(what: str = "all") -> int:
+    venv, lock = (ROOT / name for name in PLACES[what])
+    stamp = venv / "installed"
     if sys.version_info < (3, 11):  # noqa: UP036  whoever starts us may be older
         return _fail(
             f"需要 Python 3.11 或更新,当前是 {sys.version.split()[0]}。请安装后执行 "
@@ -38,21 +39,23 @@ def main() -> int:
             "run PYTHON=/path/to/python3.11 make install.",
         )
     wanted = hashlib.sha256(
-        LOCK.read_bytes() + f"{sys.version_info[:2]} {ROOT}".encode()
+        lock.read_bytes() + f"{sys.version_info[:2]} {ROOT}".encode()
     ).hexdigest()
-    python = VENV / "bin" / "python"
-    if STAMP.exists() and STAMP.read_text() == wanted and python.exists():
+    python = venv / "bin" / "python"
+    if stamp.exists() and stamp.read_text() == wanted and python.exists():
         return 0
-    print("正在安装到 .venv(首次需要网络,约一分钟) / installing into .venv …", flush=True)
-    STAMP.unlink(missing_ok=True)
+    print(
+        f"正在安装到 {venv.name}(首次需要网络,约一分钟) / installing into {venv.name} …", flush=True
+    )
+    stamp.unlink(missing_ok=True)
     uv = shutil.which("uv")
     if not python.exists() or _version_of(python) != sys.version_info[:2]:
-        shutil.rmtree(VENV, ignore_errors=True)
+        shutil.rmtree(venv, ignore_errors=True)
         make = (
             [uv, "venv", "-q", "--python", sys.executable] if uv else [sys.executable, "-m", "venv"]
         )
-        if subprocess.run([*make, str(VENV)], check=False).returncode != 0:
-            shutil.rmtree(VENV, ignore_errors=True)
+        if subprocess.run([*make, str(venv)], check=False).returncode != 0:
+            shutil.rmtree(venv, ignore_errors=True)
             return _fail(
                 "无法创建虚拟环境。Debian/Ubuntu 请先执行:sudo apt-get install python3-venv",
                 "Cannot create a venv. On Debian/Ubuntu first: sudo apt-get install python3-venv",
@@ -61,7 +64,7 @@ def main() -> int:
         install = [uv, "pip", "install", "-q", "--python", str(python), "--compile-bytecode"]
     else:
         install = [str(python), "-m", "pip", "install", "-q", "--disable-pip-version-check"]
-    done = subprocess.run([*install, "--require-hashes", "-r", str(LOCK)], check=False)
+    done = subprocess.run([*install, "--require-hashes", "-r", str(lock)], check=False)
     if done.returncode != 0:
         return _fail(
             "安装未完成,原因见上。请检查网络后再次执行 make install;Alpine/musl 没有内置的 "
@@ -69,10 +72,11 @@ def main() -> int:
             "The installation did not finish, see above. Check the network and run make install "
             "again; there is no embedded PostgreSQL for Alpine/musl: use docker compose there.",
         )
-    _link(python)
-    for floor in FLOORS:
-        compileall.compile_dir(ROOT / floor, quiet=2)
-    STAMP.write_text(wanted)
+    if what == "all":
+        _link(python)
+        for floor in FLOORS:
+            compileall.compile_dir(ROOT / floor, quiet=2)
+    stamp.write_text(wanted)
     print("安装完成 / installed")
     return 0
 
@@ -102,4 +106,4 @@ def _fail(zh: str, en: str) -> int:
 
 if __name__ == "__main__":
     os.chdir(ROOT)
-    sys.exit(main())
+    sys.exit(main(*sys.argv[1:]))

@@ -77,8 +77,10 @@ def secrets() -> int:
     SECRETS.mkdir(mode=0o700, exist_ok=True)
     now, image = settings(), _image()
     trial = "sandbox" in now.get("COMPOSE_PROFILES", "").split(",")
+    # A folder of the container.
+    inside = "/tmp"  # nosec B108
     done = subprocess.run(
-        ["docker", "run", "--rm", "--network", "none", "--read-only", "--tmpfs", "/tmp",
+        ["docker", "run", "--rm", "--network", "none", "--read-only", "--tmpfs", inside,
          "--cap-drop", "ALL",
          "--security-opt", "no-new-privileges", "--user", f"{os.getuid()}:{os.getgid()}",
          "-e", f"BEAM_PARTNER_DEPTS={now.get('BEAM_PARTNER_DEPTS', '')}",

@@ -79,7 +79,7 @@ def free_port_base() -> int:
     """A base above which every port that the platform takes is free right now."""
     offsets = [*(program.offset for program in PROGRAMS), NATS_OFFSET, POSTGRES_OFFSET]
     while True:
-        base = random.randrange(20_000, 32_000, 50)
+        base = random.randrange(20_000, 32_000, 50)  # nosemgrep: guessable-random
         if not any(port_taken(base + offset) for offset in offsets):
             return base
 

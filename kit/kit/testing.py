@@ -136,7 +136,7 @@ class Ground:
         async with app.router.lifespan_context(app):
             transport = httpx.ASGITransport(app=app, raise_app_exceptions=False)
             base = f"http://{package.replace('_', '-')}"
-            async with httpx.AsyncClient(transport=transport, base_url=base) as client:
+            async with httpx.AsyncClient(transport=transport, base_url=base, timeout=20) as client:
                 yield Running(app, client)
 
     def token(self, subject: str, kind: str, **claims: Any) -> str:

@@ -48,7 +48,7 @@ class Sandbox:
     async def start(self) -> None:
         """Start it, also again after `stop` or `kill`, and wait until it is ready."""
         process = self._process = self._spawn()
-        async with httpx.AsyncClient(base_url=self.url, trust_env=False) as client:
+        async with httpx.AsyncClient(base_url=self.url, timeout=20, trust_env=False) as client:
             until = time.monotonic() + 60
             while time.monotonic() < until:
                 if process.poll() is not None:
@@ -70,14 +70,14 @@ class Sandbox:
 
     async def sim(self, path: str, **body: Any) -> Any:
         """POST to the control API, such as `sim("wechat/pay", out_trade_no=…)`; its answer."""
-        async with httpx.AsyncClient(base_url=self.url, trust_env=False) as client:
+        async with httpx.AsyncClient(base_url=self.url, timeout=20, trust_env=False) as client:
             answer = await client.post(f"/_sim/{path}", json=body)
             answer.raise_for_status()
             return answer.json() if answer.content else None
 
     async def book(self, channel: str) -> Any:
         """What `wechat` or `sf` has in its book."""
-        async with httpx.AsyncClient(base_url=self.url, trust_env=False) as client:
+        async with httpx.AsyncClient(base_url=self.url, timeout=20, trust_env=False) as client:
             answer = await client.get(f"/_sim/{channel}/book")
             answer.raise_for_status()
             return answer.json()

@@ -229,7 +229,8 @@ class PostgresServer:
         self._remove_socket_folder()
         self.socket_folder = cluster
         if len(str(cluster)) > _SOCKET_PATH_LIMIT - len("/.s.PGSQL.65535.lock"):
-            self.socket_folder = Path(tempfile.mkdtemp(prefix="beam-pg-", dir="/tmp"))
+            # A fresh folder of mode 0700; the name of a socket must be short.
+            self.socket_folder = Path(tempfile.mkdtemp(prefix="beam-pg-", dir="/tmp"))  # nosec B108
             if user is not None:
                 os.chown(self.socket_folder, *user)
         settings = dict(_SETTINGS)

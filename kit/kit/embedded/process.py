@@ -41,6 +41,7 @@ def free_port() -> int:
     Below the range from which the system takes ports for outgoing connections (Linux: 32768,
     macOS: 49152): a server that is started again finds its port still free.
     """
+    # nosemgrep: guessable-random -- a port is no secret
     while port_taken(port := random.randrange(12000, 32000)):
         pass
     return port

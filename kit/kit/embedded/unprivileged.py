@@ -12,7 +12,8 @@ from pathlib import Path
 
 from kit.embedded.process import EmbeddedError
 
-_SHARED_PLACES = (Path("/var/cache/one-beam"), Path("/var/tmp/one-beam"))
+# Used only when root owns it and nobody else may write there: see readable_binaries.
+_SHARED_PLACES = (Path("/var/cache/one-beam"), Path("/var/tmp/one-beam"))  # nosec B108
 _HALF_MADE_SECONDS = 3600
 _SHARED_DATA = Path("/var/lib/one-beam")
 

@@ -123,10 +123,11 @@ class Room:
 
     async def read_book(self, phone: str | None = None) -> dict[str, Any]:
         """The messages that arrived, the latest last: what the person reads on the telephone."""
-        query = "SELECT biz_id, out_id, phone, code, at FROM sms_messages"
-        if phone is None:
-            return {"messages": self._book.rows(f"{query} ORDER BY rowid")}
-        return {"messages": self._book.rows(f"{query} WHERE phone = ? ORDER BY rowid", phone)}
+        query = (
+            "SELECT biz_id, out_id, phone, code, at FROM sms_messages"
+            " WHERE phone = ?1 OR ?1 IS NULL ORDER BY rowid"
+        )
+        return {"messages": self._book.rows(query, phone)}
 
     async def plan_fault(self, fault: faults.Fault) -> None:
         """What the next calls shall suffer."""

@@ -126,6 +126,7 @@ _NOTIFIED = (
 def _payment(db: sqlite3.Connection, params: Mapping[str, Any]) -> dict[str, Any]:
     """The payment to refund. An order paid twice means its first payment."""
     column = "transaction_id" if "transaction_id" in params else "out_trade_no"
+    # nosemgrep: sql-made-of-strings -- one of the two columns above
     found = db.execute(
         f"SELECT * FROM wechat_payments WHERE {column} = ? ORDER BY rowid LIMIT 1",
         (str(params[column]),),
