@@ -91,6 +91,8 @@ class Environment:
                     "BEAM_SERVICE_SECRETS_FILE": str(self._secrets.clients_file()),
                     "BEAM_SMS_KEYS": str(place.keys / "sms"),
                     "BEAM_SMS_BASE_URL": place.url(SANDBOX),
+                    "BEAM_WECHAT_MINI_KEYS": str(place.keys / "wechat_mini"),
+                    "BEAM_WECHAT_MINI_BASE_URL": place.url(SANDBOX),
                     "BEAM_CITIZENS_KEYS": str(place.keys / "citizens"),
                     "BEAM_CITIZENS_BASE_URL": place.url(SANDBOX),
                 }

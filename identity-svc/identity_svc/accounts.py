@@ -77,6 +77,23 @@ async def free_phone(session: AsyncSession, vault: Vault, phone: str) -> None:
     )
 
 
+def give_phone(vault: Vault, account: Account, phone: str) -> None:
+    """A number that was proven is this account's from now on; the one before will be told."""
+    if account.phone is not None:
+        former = vault.open(account.phone, bound_to=_bound("phone", account.id))
+        bound = _bound("former_phone", account.id)
+        account.former_phone = vault.seal(former, bound_to=bound) if former != phone else None
+    account.phone = vault.seal(phone, bound_to=_bound("phone", account.id))
+    account.phone_index = vault.index(f"phone|{phone}")
+    account.version += 1
+
+
+def former_phone_of(vault: Vault, account: Account) -> str:
+    """The number that has still to be told."""
+    assert account.former_phone is not None
+    return vault.open(account.former_phone, bound_to=_bound("former_phone", account.id))
+
+
 async def change_state(session: AsyncSession, account_id: str, action: str) -> Account:
     """Suspend an account or restore it. A suspended one cannot sign in nor refresh a token."""
     account = await session.get(Account, account_id, with_for_update=True)

@@ -22,6 +22,8 @@ from .models import Client
 from .settings import Settings
 from .tokens import digest
 
+MINI_PROGRAM = "urn:one-beam:params:oauth:sign-in:wechat-mini-program"
+"""Among the grants of a client: it may ask for a code by what WeChat knows of its user."""
 SIGN_IN = ["authorization_code", "refresh_token"]
 
 
@@ -78,6 +80,9 @@ def _declared(settings: Settings) -> Iterator[dict[str, Any]]:
     yield {**portal, "logout_uris": [f"{settings.issuer}/"]}
     terminal = app("counter-terminal", "政务服务自助终端", "Service counter terminal", [])
     yield {**terminal, "grant_types": [DEVICE, "refresh_token"]}
+    mini = app("mini-program", "一网通办小程序", "One Beam mini-program", [])
+    used = settings.wechat_mini_keys is not None
+    yield {**mini, "grant_types": [*SIGN_IN, MINI_PROGRAM], "active": used}
     for client_id, secret in settings.client_secrets().items():
         yield _system(client_id, secret, exchanges=client_id in settings.exchange_clients)
 

@@ -19,7 +19,9 @@ from .models import (
     RevokedToken,
     SeenOnce,
 )
+from .outside import Outside
 from .settings import Settings
+from .sign_in import new_phone
 
 jobs = Jobs()
 KEPT_AS_EVIDENCE = timedelta(days=1)
@@ -65,3 +67,10 @@ async def look_at_facts_again(runtime: Runtime) -> None:
             count = await profiles.look_again(session, runtime.vault)
         if not count:
             break
+
+
+@jobs.every(seconds=60)
+async def tell_former_phones(runtime: Runtime) -> None:
+    """Tell numbers that open their account no longer, where that failed at once."""
+    outside: Outside = runtime.parts["outside"]
+    await new_phone.tell_former(runtime.sessions, runtime.vault, outside.messages)

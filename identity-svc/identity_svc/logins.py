@@ -84,19 +84,24 @@ async def _sign_in(at: Doorman, login: str, password: str, by_name: str, by_addr
 def begin(session: AsyncSession, account: Account, settings: Settings, *, amr: list[str]) -> str:
     """Open a session for an account that proved itself; the cookie's value. `amr`: how it did
     (RFC 8176; `wechat` for what that lists no name for)."""
-    cookie = secrets.token_urlsafe(32)
-    session.add(
-        LoginSession(
-            id=new_id("ses"),
-            token_hash=digest(cookie),
-            account_id=account.id,
-            acr=account.level,
-            amr=amr,
-            auth_time=now(),
-            expires_at=now() + timedelta(hours=settings.session_hours),
-        )
-    )
+    login, cookie = opened(account, settings, amr=amr)
+    session.add(login)
     return cookie
+
+
+def opened(account: Account, settings: Settings, *, amr: list[str]) -> tuple[LoginSession, str]:
+    """A new session and its cookie's value, to be added."""
+    cookie = secrets.token_urlsafe(32)
+    login = LoginSession(
+        id=new_id("ses"),
+        token_hash=digest(cookie),
+        account_id=account.id,
+        acr=account.level,
+        amr=amr,
+        auth_time=now(),
+        expires_at=now() + timedelta(hours=settings.session_hours),
+    )
+    return login, cookie
 
 
 async def _find(session: AsyncSession, vault: Vault, login: str) -> Account | None:

@@ -13,7 +13,17 @@ from . import clients, jobs, keys, subscribers
 from .logins import Doorman
 from .outside import Outside
 from .passwords import Passwords
-from .routes import accounts, consent, device, login, oauth, phone_login, profile, step_up
+from .routes import (
+    accounts,
+    consent,
+    device,
+    login,
+    oauth,
+    phone_login,
+    profile,
+    sign_in_ways,
+    step_up,
+)
 from .routes import clients as client_routes
 from .routes import staff as staff_routes
 from .settings import Settings
@@ -52,6 +62,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             oauth.router,
             login.router,
             phone_login.router,
+            sign_in_ways.router,
             step_up.router,
             consent.pages,
             consent.router,

@@ -37,6 +37,9 @@ class Account(Base):
     id_index: Mapped[str | None]
     phone: Mapped[bytes | None] = mapped_column(LargeBinary)
     phone_index: Mapped[str | None] = mapped_column(unique=True)
+    former_phone: Mapped[bytes | None] = mapped_column(LargeBinary)
+    """A number that has still to be told that it opens this account no longer."""
+    former_phone_until: Mapped[datetime | None]
     password_hash: Mapped[str | None]
     """None: this account is entered by a code, a passkey or WeChat alone."""
     version: Mapped[int] = mapped_column(default=1)
@@ -50,6 +53,11 @@ class Account(Base):
             "id_index",
             unique=True,
             postgresql_where=text("level > 'L1'"),
+        ),
+        Index(
+            "account_former_phone_idx",
+            "id",
+            postgresql_where=text("former_phone is not null"),
         ),
     )
 
@@ -104,6 +112,17 @@ class PhoneCode(Base):
     """Keyed, since six digits are soon guessed."""
     tries: Mapped[int] = mapped_column(default=0)
     expires_at: Mapped[Moment] = mapped_column(index=True)
+    used_at: Mapped[datetime | None]
+
+
+class WeChatBinding(Base):
+    """Whose account a user of the WeChat mini-program enters."""
+
+    __tablename__ = "wechat_binding"
+    user_index: Mapped[str] = mapped_column(primary_key=True)
+    """Keyed: the openid is personal data."""
+    account_id: Mapped[str] = mapped_column(ForeignKey("account.id"), unique=True)
+    added_at: Mapped[Moment]
     used_at: Mapped[datetime | None]
 
 

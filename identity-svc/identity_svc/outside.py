@@ -5,17 +5,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .channels import Messages, aliyun
-from .providers import RealNames, citizens
+from .providers import MiniProgram, RealNames, citizens, wechat
 from .settings import Settings
 
 
 @dataclass
 class Outside:
-    """Who sends messages and who knows real names; None where nobody was configured."""
+    """Who sends messages, who knows real names, who knows the mini-program's users; None where
+    nobody was configured."""
 
     settings: Settings
     _messages: Messages | None = None
     _names: RealNames | None = None
+    _mini_program: MiniProgram | None = None
 
     @property
     def messages(self) -> Messages | None:
@@ -35,8 +37,17 @@ class Outside:
             self._names = citizens.Citizens(self.settings.citizens_base_url, account)
         return self._names
 
+    @property
+    def mini_program(self) -> MiniProgram | None:
+        folder = self.settings.wechat_mini_keys
+        if self._mini_program is None and _is_there(folder):
+            assert folder is not None
+            account = wechat.Account.load(folder)
+            self._mini_program = wechat.WeChat(self.settings.wechat_mini_base_url, account)
+        return self._mini_program
+
     async def close(self) -> None:
-        for party in (self._messages, self._names):
+        for party in (self._messages, self._names, self._mini_program):
             if party is not None:
                 await party.close()
 

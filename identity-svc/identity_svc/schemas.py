@@ -48,8 +48,9 @@ class PhoneProof(In):
 
 
 class PhoneCodeRequest(In):
-    """A code for registering with this number."""
+    """A code for registering with this number, or for making it the caller's."""
 
+    purpose: Literal["register", "change_phone"] = "register"
     phone: Annotated[str, Field(max_length=40), AfterValidator(identifiers.phone)]
 
 

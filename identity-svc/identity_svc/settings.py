@@ -35,6 +35,9 @@ class Settings(ServiceSettings):
     sms_keys: Path | None = None
     """Folder with Aliyun's `account.json`; without it no codes are sent."""
     sms_base_url: str = "https://dysmsapi.aliyuncs.com"
+    wechat_mini_keys: Path | None = None
+    """Folder with the mini-program's `account.json`; without it nobody signs in by WeChat."""
+    wechat_mini_base_url: str = "https://api.weixin.qq.com"
     citizens_keys: Path | None = None
     """Folder with the `account.json` of the register of citizens; without it nobody gets L2."""
     citizens_base_url: str = "http://127.0.0.1:8090"

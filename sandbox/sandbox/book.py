@@ -54,6 +54,11 @@ CREATE INDEX IF NOT EXISTS sf_tracks_waybill ON sf_tracks (waybill_no, at);
 CREATE TABLE IF NOT EXISTS sms_messages (
     biz_id TEXT PRIMARY KEY, out_id TEXT NOT NULL, phone TEXT NOT NULL, code TEXT NOT NULL,
     at REAL NOT NULL);
+CREATE TABLE IF NOT EXISTS mini_codes (
+    code TEXT PRIMARY KEY, kind TEXT NOT NULL, about TEXT NOT NULL, ends_at REAL NOT NULL,
+    used INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS mini_tokens (token TEXT PRIMARY KEY, ends_at REAL NOT NULL);
+CREATE TABLE IF NOT EXISTS mini_asked (user TEXT NOT NULL, at REAL NOT NULL);
 CREATE TABLE IF NOT EXISTS citizens (id_number TEXT PRIMARY KEY, name TEXT NOT NULL);
 """
 

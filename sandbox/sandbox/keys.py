@@ -4,6 +4,7 @@
     <folder>/sf/        what SF gives its customer: for logistics-svc
     <folder>/sms/       what Aliyun gives a customer of its short messages: for identity-svc
     <folder>/citizens/  what the register of citizens gives: for identity-svc
+    <folder>/wechat_mini/  what WeChat gives the owner of a mini-program: for identity-svc
     <folder>/platform/  WeChat Pay's own keys: for the sandbox alone
 
 Folders have mode 0700, files 0600. Nothing here is ever shipped.
@@ -39,6 +40,7 @@ def provision(folder: Path) -> None:
     _once(folder / "sf", _sf_account)
     _once(folder / "sms", _sms_account)
     _once(folder / "citizens", _citizens_account)
+    _once(folder / "wechat_mini", _wechat_mini_account)
     _once(folder / "platform", _platform)
 
 
@@ -87,6 +89,7 @@ class SMSSide:
     access_key_secret: str
     sign_name: str
     template_code: str
+    notice_template_code: str = ""
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -94,6 +97,14 @@ class CitizensSide:
     """What the register of citizens knows of the one who asks."""
 
     app_id: str
+    secret: str
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class WeChatMiniSide:
+    """What WeChat knows of a mini-program."""
+
+    appid: str
     secret: str
 
 
@@ -129,6 +140,13 @@ def read_sms(folder: Path) -> SMSSide:
 def read_citizens(folder: Path) -> CitizensSide:
     """Read the register's side from a provisioned folder."""
     return CitizensSide(**json.loads((folder / "citizens" / "account.json").read_text("utf-8")))
+
+
+def read_wechat_mini(folder: Path) -> WeChatMiniSide:
+    """Read WeChat's side of the mini-program from a provisioned folder."""
+    return WeChatMiniSide(
+        **json.loads((folder / "wechat_mini" / "account.json").read_text("utf-8"))
+    )
 
 
 def rotate_platform(folder: Path, *, retire: bool) -> None:
@@ -191,12 +209,18 @@ def _sms_account() -> dict[str, bytes]:
         access_key_secret=secrets.token_urlsafe(24),
         sign_name="一网通办",
         template_code=f"SMS_{secrets.randbelow(10**9):09d}",
+        notice_template_code=f"SMS_{10**9 + secrets.randbelow(10**9)}",
     )
     return {"account.json": json.dumps(asdict(account)).encode()}
 
 
 def _citizens_account() -> dict[str, bytes]:
     account = CitizensSide(app_id=f"app{secrets.token_hex(6)}", secret=secrets.token_urlsafe(32))
+    return {"account.json": json.dumps(asdict(account)).encode()}
+
+
+def _wechat_mini_account() -> dict[str, bytes]:
+    account = WeChatMiniSide(appid=f"wx{secrets.token_hex(8)}", secret=secrets.token_hex(16))
     return {"account.json": json.dumps(asdict(account)).encode()}
 
 

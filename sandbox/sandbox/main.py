@@ -20,6 +20,7 @@ from .wechat import api as wechat_api
 from .wechat import control as wechat_control
 from .wechat import notices, refunds, scan
 from .wechat.wire import Wire
+from .wechat_mini import api as wechat_mini_api
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
@@ -93,6 +94,7 @@ def _furnish(app: FastAPI, settings: Settings, book: Book) -> Courier:
         sf_control.Control(push_url, book, courier),
         sms_api.Room(keys.read_sms(settings.keys), book, hang_seconds=hang),
         citizens_api.Room(keys.read_citizens(settings.keys), book, hang_seconds=hang),
+        wechat_mini_api.Room(keys.read_wechat_mini(settings.keys), book, hang_seconds=hang),
     ):
         app.include_router(room.router)
     return courier

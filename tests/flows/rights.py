@@ -60,6 +60,11 @@ def _writers(why: str) -> Row:
     return Row(STAFF, allowed, why, denied=403)
 
 
+def _fresh(why: str) -> Row:
+    """A token alone does not do: its sign-in must be one of the last ten minutes."""
+    return Row(APPLICANTS | STAFF, NONE, f"{why}, after a fresh sign-in", denied=401)
+
+
 OWN_PROOF = "the client proves itself by its secret or the code, not by a token"
 READ_CASE = OWNER | LEAD_DESK | HELPERS
 
@@ -99,6 +104,16 @@ TABLE: dict[str, Row] = {
         OWNER | DEMO_DESK | {"other", "helping reviewer"},
         "one's own account; tokens of machines and of accounts that are not there have none",
     ),
+    "my_sign_in_ways": Row(
+        APPLICANTS | STAFF,
+        OWNER | DEMO_DESK | {"other", "helping reviewer"},
+        "one's own; machines sign in otherwise, some of these accounts are not there",
+    ),
+    "change_password": _fresh("one's own password"),
+    "change_phone": _fresh("one's own number"),
+    "bind_wechat": _fresh("into one's own account"),
+    "unbind_wechat": _fresh("from one's own account"),
+    "sign_in_by_wechat": _public("WeChat's code says who it is"),
     "my_access_log": Row(APPLICANTS, OWNER, "who read one's own data", is_list=True),
     "suspend_account": Row(OPERATORS, OPERATORS, "operators run the platform's accounts"),
     "restore_account": Row(OPERATORS, OPERATORS, "as suspend_account"),

@@ -41,6 +41,10 @@ def bodies(story: Story, content: dict[str, Any]) -> dict[str, Any]:
     return {
         "register_person": {"name": "x"},
         "send_phone_code": {"phone": "x"},
+        "change_password": {"new": "a long enough secret"},
+        "change_phone": {"phone": "13900000000", "phone_code": {"id": "otp_x", "code": "1"}},
+        "bind_wechat": {"code": "x"},
+        "sign_in_by_wechat": {"client_id": "x", "code": "x", "code_challenge": "x" * 43},
         "add_address": {"name": person.receiver, "mobile": person.mobile, "street": person.street},
         "open_case": {"item_code": "A05"},
         "save_case": {"form": {}},

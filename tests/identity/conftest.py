@@ -198,16 +198,23 @@ async def open_house(
         service_secrets_file=secrets_file,
         sms_keys=outside.keys / "sms",
         sms_base_url=outside.url,
+        wechat_mini_keys=outside.keys / "wechat_mini",
+        wechat_mini_base_url=outside.url,
     ) as running:
         await seed.seed(running.runtime)
         yield House(running)
 
 
-async def last_code(outside: Sandbox, phone: str) -> str:
-    """The code that this telephone got last."""
+async def messages(outside: Sandbox, phone: str) -> list[str]:
+    """The codes that this telephone got, the latest last; a notice is an empty one."""
     async with httpx.AsyncClient(base_url=outside.url, trust_env=False) as client:
         book = (await client.get("/_sim/sms/book", params={"phone": phone})).json()
-    return str(book["messages"][-1]["code"])
+    return [str(message["code"]) for message in book["messages"]]
+
+
+async def last_code(outside: Sandbox, phone: str) -> str:
+    """The code that this telephone got last."""
+    return (await messages(outside, phone))[-1]
 
 
 async def account_of(house: House, phone: str) -> Account | None:

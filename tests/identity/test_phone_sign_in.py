@@ -15,7 +15,16 @@ from kit.secrets import Vault
 from kit.testing import key
 from sandbox.testing import Sandbox
 
-from .conftest import PASSWORD, Browser, House, Start, account_of, called_back, last_code
+from .conftest import (
+    PASSWORD,
+    Browser,
+    House,
+    Start,
+    account_of,
+    called_back,
+    last_code,
+    messages,
+)
 
 ZHANG = "13800000001"
 NEW = {"name": "王五", "id_number": "11010519491231002X"}
@@ -187,14 +196,8 @@ async def test_a_code_is_for_one_purpose(house: House, outside: Sandbox) -> None
     browser = await to_page(house, BY_CODE)
     await forget_counts(house)
     await browser.submit(phone=ZHANG, step="send")
-    first = (await outside_codes(outside, ZHANG))[-2]
+    first = (await messages(outside, ZHANG))[-2]
     assert (await browser.submit(code=first, code_id=sent["id"])).status_code == 422
-
-
-async def outside_codes(outside: Sandbox, phone: str) -> list[str]:
-    async with httpx.AsyncClient(base_url=outside.url, trust_env=False) as client:
-        book = (await client.get("/_sim/sms/book", params={"phone": phone})).json()
-    return [message["code"] for message in book["messages"]]
 
 
 async def test_the_proof_of_a_number_is_of_use_to_one_browser(

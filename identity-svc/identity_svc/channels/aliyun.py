@@ -30,16 +30,18 @@ FORM = "application/x-www-form-urlencoded"
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Account:
-    """Our key at Aliyun, and the signature and template that it approved for codes."""
+    """Our key at Aliyun, the signature that it approved, and the templates: for codes, and (none:
+    not sent) for telling a number that it opens its account no longer."""
 
     access_key_id: str
     access_key_secret: str
     sign_name: str
     template_code: str
+    notice_template_code: str = ""
 
     @classmethod
     def load(cls, folder: Path) -> "Account":
-        """Read `account.json` with these four fields."""
+        """Read `account.json` with these fields."""
         return cls(**json.loads((folder / "account.json").read_text("utf-8")))
 
 
@@ -81,13 +83,25 @@ class Aliyun:
         self._client = open_client(base_url)
 
     async def send_code(self, phone: str, code: str, *, reference: str) -> Sent:
+        return await self._send(phone, self._account.template_code, {"code": code}, reference)
+
+    async def send_notice(self, phone: str, *, reference: str) -> Sent:
+        template = self._account.notice_template_code
+        if not template:
+            log.warning("no template for notices: nobody is told")
+            return "refused"
+        return await self._send(phone, template, {}, reference)
+
+    async def _send(
+        self, phone: str, template: str, parameters: Mapping[str, str], reference: str
+    ) -> Sent:
         account = self._account
         body = urlencode(
             {
                 "PhoneNumbers": phone,
                 "SignName": account.sign_name,
-                "TemplateCode": account.template_code,
-                "TemplateParam": json.dumps({"code": code}),
+                "TemplateCode": template,
+                "TemplateParam": json.dumps(parameters),
                 "OutId": reference,
             }
         ).encode()

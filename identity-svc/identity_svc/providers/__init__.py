@@ -1,4 +1,4 @@
-"""Registers that know who a person is, one file per party."""
+"""Parties that know who a person is, one file each."""
 
 from dataclasses import dataclass
 from typing import Literal, Protocol
@@ -20,5 +20,25 @@ class RealNames(Protocol):
 
     async def verify(self, name: str, id_number: str) -> Verdict:
         """Whatever goes wrong on the way is `unavailable`: asking is harmless, ask again."""
+
+    async def close(self) -> None: ...
+
+
+class CodeRefused(Exception):
+    """The code is unknown, used or too old, or its party holds the person for risky."""
+
+
+class NoAnswer(Exception):
+    """No answer of use; a new code may be tried in a moment."""
+
+
+class MiniProgram(Protocol):
+    """Knows the users of a mini-program. Both raise CodeRefused and NoAnswer."""
+
+    async def user(self, code: str) -> str:
+        """A stable name of the user behind a sign-in code; it is personal data."""
+
+    async def phone(self, code: str) -> str:
+        """The mainland number, 11 digits, behind a code of the number's button."""
 
     async def close(self) -> None: ...

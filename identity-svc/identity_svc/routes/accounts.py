@@ -87,13 +87,13 @@ async def register_person(at: At, session: Session, body: Registration, _: Publi
     responses={201: {"links": {"register_person": {"operationId": "register_person"}}}},
 )
 async def send_phone_code(at: At, body: PhoneCodeRequest, _: Public) -> PhoneCodeSent:
-    """Send a code for registering; one a minute and five an hour for a number."""
+    """Send a code for registering or for a change of number; one a minute, five an hour each."""
     code_id, sent = await phone_codes.send(
         at.runtime.sessions,
         at.runtime.vault,
         at.outside.messages,
         phone=body.phone,
-        purpose="register",
+        purpose=body.purpose,
         address=at.address(),
     )
     if sent == "refused":

@@ -92,14 +92,19 @@ class Room:
         side, phone = self._side, _PHONE.fullmatch(fields["PhoneNumbers"])
         if fields["SignName"] != side.sign_name:
             return _told("isv.SMS_SIGNATURE_ILLEGAL", "短信签名不合法"), ""
-        if fields["TemplateCode"] != side.template_code:
+        notice = fields["TemplateCode"] == side.notice_template_code != ""
+        if not notice and fields["TemplateCode"] != side.template_code:
             return _told("isv.SMS_TEMPLATE_ILLEGAL", "短信模版不合法"), ""
         try:
-            given = json.loads(fields.get("TemplateParam", ""))
+            given = json.loads(fields.get("TemplateParam", "{}" if notice else ""))
             code = given["code"] if set(given) == {"code"} else None
         except (ValueError, TypeError, KeyError):
             return _told("isv.INVALID_JSON_PARAM", "参数格式错误"), ""
-        if not isinstance(code, str) or not re.fullmatch(r"[0-9A-Za-z]{4,6}", code):
+        if notice and given:
+            return _told("isv.TEMPLATE_PARAMS_ILLEGAL", "模版变量里包含非法关键字"), ""
+        if notice:
+            code = ""
+        elif not isinstance(code, str) or not re.fullmatch(r"[0-9A-Za-z]{4,6}", code):
             return _told("isv.TEMPLATE_MISSING_PARAMETERS", "模版缺少变量"), ""
         if phone is None:
             return _told("isv.MOBILE_NUMBER_ILLEGAL", "号码不合法"), ""
