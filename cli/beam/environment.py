@@ -57,6 +57,7 @@ class Environment:
                     "BEAM_NATS_URL": self._nats_url,
                     "BEAM_NATS_USER": program.name,
                     "BEAM_NATS_PASSWORD": self._secrets.of("nats", program.name),
+                    "BEAM_SERVICE_SECRET": self._secrets.of("client", program.name),
                 }
             case "sandbox":
                 env |= {

@@ -46,7 +46,7 @@ def write_secrets(folder: Path, depts: tuple[str, ...], *, outside: bool) -> lis
     before = {file for file in folder.rglob("*") if file.is_file()}
     store = SecretStore(folder, depts)
     store.clients_file()
-    texts = {"gateway.nats": store.of("nats", "gateway")}
+    texts = {f"gateway.{part}": store.of(part, "gateway") for part in ("nats", "client")}
     for program in SERVICES:
         store.vault_file(program.name)
         for part in ("database", "nats", "client"):

@@ -9,7 +9,7 @@ from typing import Any
 from kit.broker_config import department_of
 
 from .place import write_whole
-from .programs import PROGRAMS, SERVICES
+from .programs import GATEWAY, PROGRAMS, SERVICES
 from .trouble import Trouble
 
 DEMO_DEPARTMENTS = ("SAMR", "FIRE")
@@ -41,7 +41,7 @@ class SecretStore:
             ("owner", [p.name for p in SERVICES]),
             ("database", [p.name for p in SERVICES]),
             ("nats", [*(p.name for p in PROGRAMS if p.kind != "sandbox"), OPERATOR]),
-            ("client", [p.name for p in SERVICES]),
+            ("client", [*(p.name for p in SERVICES), GATEWAY.name]),
             ("department", systems),
             ("partner", dict.fromkeys(department_of(code) for code in systems)),
         ):

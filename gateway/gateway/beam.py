@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
 from kit.auth import Keyring
+from kit.calls import OwnToken
 from kit.peers import Peers
 from kit.telemetry import BufferedLines
 from kit.traces import Tracer
@@ -18,6 +19,7 @@ from .counters import Counters
 from .exchange import Exchange
 from .limits import Limiter
 from .matching import Table
+from .pillars import Shelf
 from .pools import Pool
 from .settings import GatewaySettings
 from .table import RATES, ROUTES, SERVICES, Route
@@ -68,6 +70,10 @@ class Beam:
             r.name: Limiter(rate * r.rate, max(1, int(burst * r.burst)), r.name) for r in RATES
         }
         self.counters = Counters()
+        self.own_token = OwnToken(
+            settings.service, settings.service_secret.get_secret_value(), settings.token_url
+        )
+        self.shelf = Shelf()
         self.stamps = Stamps(settings)
         self.trusted = Peers(settings.gateway_trusted_proxies)
         self.clients: set[BeamProtocol] = set()

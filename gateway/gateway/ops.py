@@ -14,9 +14,10 @@ from fastapi import APIRouter, Request
 from pydantic import BaseModel
 from starlette.responses import JSONResponse
 
-from kit import context
 from kit.auth import Caller, Operator
+from kit.calls import OwnToken
 
+from .pillars import headers_for
 from .settings import GatewaySettings
 from .table import SERVICES
 
@@ -54,14 +55,10 @@ async def _state(
 
 
 async def overview(
-    settings: GatewaySettings, client: httpx.AsyncClient, caller: Caller
+    settings: GatewaySettings, client: httpx.AsyncClient, caller: Caller, own: OwnToken
 ) -> dict[str, Any]:
     """All services' states, and what of them needs somebody's eye."""
-    headers = {
-        "authorization": f"Bearer {caller.token}",
-        "x-request-id": context.request_id.get() or "",
-        "traceparent": context.child_of(context.traceparent.get()),
-    }
+    headers = await headers_for(caller, own, client)
     states = await asyncio.gather(
         *(_state(client, f"{settings.url_of(s)}/v1/ops/{s}", headers) for s in SERVICES)
     )
@@ -89,5 +86,5 @@ async def overview(
 async def get_platform_state(request: Request, caller: Operator) -> JSONResponse:
     """How every service does: readiness, lag, dead letters, books; also while some are away."""
     probe = request.state.probe
-    said = await overview(probe.settings, probe.client, caller)
+    said = await overview(probe.settings, probe.client, caller, request.state.beam.own_token)
     return JSONResponse(said, headers={"cache-control": "no-store"})

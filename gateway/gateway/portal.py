@@ -1,46 +1,37 @@
 """`GET /v1/portal/home`: what an app shows first, in one call.
 
-Each pillar is asked once, all at the same time, with the caller's own token. One that does not
-answer in time costs its own part, which is then null: an empty list always means that there is
-nothing.
+Every pillar is asked at the same time. One that does not answer in time costs its own part, which
+is then null: an empty list always means that there is nothing.
 """
 
 import asyncio
-import logging
-from collections.abc import Callable
 from datetime import date, datetime, timedelta
-from typing import Any, TypeVar
+from typing import Annotated, Literal
 
-import httpx
 from fastapi import APIRouter, Request, Response
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, Field
 
-from kit import clock, context
-from kit.auth import Applicant, Caller
-from kit.errors import Problem, Unauthenticated
+from kit import clock
+from kit.auth import Applicant
 
-from .pools import Breaker
+from .pillars import Pillars, headers_for
 
 router = APIRouter(tags=["portal"])
-log = logging.getLogger(__name__)
 
-SECONDS = 1.5
-"""The longest that a pillar is waited for."""
 EXPIRING = timedelta(days=90)
+SUGGESTIONS = 8
+MATTERS_SHOWN = 20
 
-Item = TypeVar("Item", bound=BaseModel)
-
-
-class BoundToken(Problem):
-    status, code, title = 400, "bound_token", ("请逐项查询", "Ask for the parts")
+CaseId = Annotated[str, Field(examples=["case_019920c47a1e7cc29d425b6f0e9d6c4c"])]
+ItemName = Annotated[str, Field(examples=["食品经营许可"])]
 
 
 class HomeMatter(BaseModel):
-    case_id: str
+    case_id: CaseId
     item_code: str | None
     item_name: str | None
-    state: str
-    turn: str
+    state: Annotated[str, Field(examples=["correction_requested"])]
+    turn: Annotated[str, Field(examples=["applicant"])]
     """Whose turn it is."""
     dept: str
     changed_at: datetime
@@ -55,8 +46,8 @@ class HomeLicence(BaseModel):
 
 class HomePayment(BaseModel):
     id: str
-    case_id: str
-    item_name: str
+    case_id: CaseId
+    item_name: ItemName
     amount_fen: int
     state: str
     expires_at: datetime
@@ -64,75 +55,63 @@ class HomePayment(BaseModel):
 
 class HomeRating(BaseModel):
     id: str
-    case_id: str
-    item_name: str
+    case_id: CaseId
+    item_name: ItemName
     state: str
     due: date
+
+
+class HomeMessage(BaseModel):
+    """Something that waits for the person to act."""
+
+    about: Literal["matter", "payment", "rating", "licence"]
+    id: Annotated[str, Field(examples=["case_019920c47a1e7cc29d425b6f0e9d6c4c"])]
+    name: Annotated[str | None, Field(examples=["食品经营许可"])]
+    href: Annotated[str, Field(examples=["/v1/cases/case_019920c47a1e7cc29d425b6f0e9d6c4c"])]
+    due: datetime | date | None
+    """Until when, where there is a time."""
+
+
+class HomeMessages(BaseModel):
+    unread: int
+    """How many wait: a message is read when what it asks for is done."""
+    latest: list[HomeMessage]
+
+
+class HomeService(BaseModel):
+    """An item to start from."""
+
+    code: str
+    name: ItemName
+    dept_name: str
+    applicant_kinds: list[str]
+    visits: int
+
+
+class HomePackage(BaseModel):
+    """One thing (一件事): several items in one go."""
+
+    code: str
+    name: Annotated[str, Field(examples=["开办餐饮店"])]
 
 
 class PortalHome(BaseModel):
     """Parts are null when their pillar is named in `unreachable`."""
 
-    search: str
+    search: Annotated[str, Field(examples=["/v1/items?q={words}"])]
     """Address of the search for matters; put the person's words in place of `{words}`."""
     matters: list[HomeMatter] | None
     licences_expiring: list[HomeLicence] | None
     """In force and ending within 90 days."""
     payments_due: list[HomePayment] | None
     ratings_invited: list[HomeRating] | None
+    messages: HomeMessages | None
+    """What waits for the person, from the parts above that could be had; null if none could."""
+    packages: list[HomePackage] | None
+    services: list[HomeService] | None
+    """Items for this kind of applicant that are not under way already; as few visits as possible
+    first."""
     unreachable: list[str]
-
-
-class Pillars:
-    """Asks the services for one caller; remembers who could not answer."""
-
-    def __init__(self, request: Request, caller: Caller) -> None:
-        self._probe, self._beam = request.state.probe, request.state.beam
-        self._headers = {
-            "authorization": f"Bearer {caller.token}",
-            "x-request-id": context.request_id.get() or "",
-            "traceparent": context.child_of(context.traceparent.get()),
-        }
-        self.unreachable: list[str] = []
-
-    async def items(
-        self, service: str, path: str, kind: type[Item], wanted: Callable[[Item], bool]
-    ) -> list[Item] | None:
-        """The items of a page that are wanted; None when there was no proper answer. Raises
-        Unauthenticated when the service does not take the token."""
-        found = await self._ask(service, path, kind)
-        if found is None:
-            self.unreachable.append(service)
-            return None
-        return [item for item in found if wanted(item)]
-
-    async def _ask(self, service: str, path: str, kind: type[Item]) -> list[Item] | None:
-        breaker: Breaker = self._beam.pools[service].breaker
-        now = asyncio.get_running_loop().time
-        if not breaker.lets_through(now()):
-            return None
-        url = self._probe.settings.url_of(service) + path
-        try:
-            async with asyncio.timeout(SECONDS):
-                answer = await self._probe.client.get(url, headers=self._headers, timeout=SECONDS)
-        except (TimeoutError, httpx.HTTPError):
-            breaker.failed(now())
-            return None
-        breaker.failures = 0
-        if answer.status_code == 401:
-            raise Unauthenticated(
-                "登录凭证未被接受。请重新登录或提升实名等级后重试。",
-                "The access token was not accepted. Sign in again, or at a higher level.",
-                headers={"www-authenticate": answer.headers.get("www-authenticate", "Bearer")},
-            )
-        if answer.status_code != 200:
-            return None
-        try:
-            body: dict[str, Any] = answer.json()
-            return [kind.model_validate(item) for item in body["items"]]
-        except (ValidationError, ValueError, KeyError, TypeError):
-            log.warning("the answer of %s for the home page is not what it used to be", service)
-            return None
 
 
 def _ends_soon(licence: HomeLicence) -> bool:
@@ -144,32 +123,76 @@ def _today() -> date:
     return clock.now().astimezone(clock.CITY).date()
 
 
+def _messages(
+    matters: list[HomeMatter] | None,
+    payments: list[HomePayment] | None,
+    ratings: list[HomeRating] | None,
+    licences: list[HomeLicence] | None,
+) -> HomeMessages | None:
+    if matters is None and payments is None and ratings is None and licences is None:
+        return None
+    paying = {payment.case_id for payment in payments or ()}
+    found = [
+        HomeMessage(
+            about="matter", id=m.case_id, name=m.item_name, href=f"/v1/cases/{m.case_id}", due=None
+        )
+        for m in matters or ()
+        # What asks for money is told by its payment.
+        if m.turn == "applicant" and m.case_id not in paying
+    ]
+    found += [
+        HomeMessage(
+            about="payment", id=p.id, name=p.item_name, href=f"/v1/payments/{p.id}",
+            due=p.expires_at,
+        )
+        for p in payments or ()
+    ]  # fmt: skip
+    found += [
+        HomeMessage(
+            about="rating", id=r.id, name=r.item_name, href=f"/v1/ratings/{r.id}", due=r.due
+        )
+        for r in ratings or ()
+    ]
+    found += [
+        HomeMessage(
+            about="licence", id=n.id, name=n.name, href=f"/v1/licences/{n.id}", due=n.valid_until
+        )
+        for n in licences or ()
+    ]
+    return HomeMessages(unread=len(found), latest=found[:10])
+
+
+def _suggested(
+    items: list[HomeService] | None, matters: list[HomeMatter] | None
+) -> list[HomeService] | None:
+    if items is None:
+        return None
+    under_way = {matter.item_code for matter in matters or ()}
+    free = [item for item in items if item.code not in under_way]
+    return sorted(free, key=lambda item: item.visits)[:SUGGESTIONS]
+
+
 @router.get("/v1/portal/home", response_model=PortalHome)
 async def get_portal_home(request: Request, response: Response, caller: Applicant) -> PortalHome:
     """What waits for me: matters and whose turn it is, licences that end soon, payments due,
-    ratings asked for. A pillar that is away is named in `unreachable`."""
-    if caller.jkt is not None:
-        raise BoundToken(
-            "此凭证与密钥绑定,一份证明只能用于一个请求。请分别查询各项内容。",
-            "The token is bound to a key and each proof is for one address: ask for the parts.",
-        )
-    ask = Pillars(request, caller)
-    matters, licences, payments, ratings = await asyncio.gather(
-        ask.items("exchange", "/v1/me/matters?limit=20", HomeMatter, lambda _: True),
-        ask.items("licence", "/v1/me/licences/in-force", HomeLicence, _ends_soon),
-        ask.items(
-            "payment",
-            "/v1/payments?limit=50",
-            HomePayment,
-            lambda payment: payment.state in ("created", "pending"),
-        ),
-        ask.items(
-            "helpdesk",
-            "/v1/ratings?limit=50",
-            HomeRating,
-            lambda rating: rating.state == "invited" and rating.due >= _today(),
-        ),
+    ratings asked for, what I may want to do next. A pillar that is away is named in
+    `unreachable`."""
+    probe, beam = request.state.probe, request.state.beam
+    ask = Pillars(request, await headers_for(caller, beam.own_token, probe.client))
+    matters, licences, payments, ratings, packages, items = await asyncio.gather(
+        ask.own("exchange", f"/v1/me/matters?limit={MATTERS_SHOWN}", HomeMatter),
+        ask.own("licence", "/v1/me/licences/in-force", HomeLicence),
+        ask.own("payment", "/v1/payments?limit=50", HomePayment),
+        ask.own("helpdesk", "/v1/ratings?limit=50", HomeRating),
+        ask.public("catalog", "/v1/packages", HomePackage),
+        ask.public("catalog", f"/v1/items?kind={caller.kind}&limit=50", HomeService),
     )
+    if licences is not None:
+        licences = [licence for licence in licences if _ends_soon(licence)]
+    if payments is not None:
+        payments = [payment for payment in payments if payment.state in ("created", "pending")]
+    if ratings is not None:
+        ratings = [r for r in ratings if r.state == "invited" and r.due >= _today()]
     response.headers["cache-control"] = "no-store"
     return PortalHome(
         search="/v1/items?q={words}",
@@ -177,5 +200,8 @@ async def get_portal_home(request: Request, response: Response, caller: Applican
         licences_expiring=licences,
         payments_due=payments,
         ratings_invited=ratings,
-        unreachable=sorted(ask.unreachable),
+        messages=_messages(matters, payments, ratings, licences),
+        packages=packages,
+        services=_suggested(items, matters),
+        unreachable=sorted(ask.away),
     )

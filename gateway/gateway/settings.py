@@ -12,8 +12,8 @@ from .table import SERVICES
 
 
 class GatewaySettings(BaseSettings):
-    """Addresses of the eight services, time-outs and limits of the door. Its one secret
-    is the password at the broker."""
+    """Addresses of the eight services, time-outs and limits of the door. Its secrets
+    are the password at the broker and that of its client at identity."""
 
     model_config = SettingsConfigDict(env_prefix="BEAM_", extra="ignore", frozen=True)
 
@@ -24,6 +24,11 @@ class GatewaySettings(BaseSettings):
     issuer: str = "http://127.0.0.1:8000"
     """Public address of the beam: the `iss` of every token."""
     jwks_url: str = "http://127.0.0.1:8001/.well-known/jwks.json"
+
+    service_secret: SecretStr = SecretStr("")
+    """Secret of the client `svc-gateway`: with its token we ask the services for a caller whose own
+    token is bound to a key. Unset: such callers cannot be answered at our own addresses."""
+    token_url: str = "http://127.0.0.1:8001/oauth2/token"
 
     nats_url: str = ""
     """Where revoked tokens are told of, and changes of the catalogue; empty: tokens are good until

@@ -16,11 +16,35 @@ from .http import open_client
 from .settings import ServiceSettings
 
 
+class OwnToken:
+    """The access token of one of our own programs (client credentials, scope `internal`), kept
+    until a minute before it ends."""
+
+    def __init__(self, service: str, secret: str, token_url: str) -> None:
+        self._auth, self._url = (f"svc-{service}", secret), token_url
+        self._token, self._ends = "", 0.0
+
+    async def get(self, issuer: httpx.AsyncClient) -> str:
+        """Asked for through `issuer` when there is none. Raises httpx.HTTPError."""
+        if time.time() > self._ends - 60:
+            form = {"grant_type": "client_credentials", "scope": "internal"}
+            answer = await issuer.post(self._url, data=form, auth=self._auth)
+            answer.raise_for_status()
+            body = answer.json()
+            self._token, self._ends = body["access_token"], time.time() + body["expires_in"]
+        return self._token
+
+    def forget(self) -> None:
+        """Somebody did not take it: ask for another the next time."""
+        self._ends = 0.0
+
+
 class Calls:
     def __init__(self, settings: ServiceSettings) -> None:
         self._settings = settings
         self._clients: dict[str, httpx.AsyncClient] = {}
-        self._token, self._token_ends = "", 0.0
+        secret = settings.service_secret.get_secret_value()
+        self._own = OwnToken(settings.service, secret, settings.token_url)
 
     def _client(self, peer: str, url: str) -> httpx.AsyncClient:
         if url not in self._clients:
@@ -28,18 +52,7 @@ class Calls:
         return self._clients[url]
 
     async def _own_token(self) -> str:
-        if time.time() > self._token_ends - 60:
-            form = {"grant_type": "client_credentials", "scope": "internal"}
-            auth = (
-                f"svc-{self._settings.service}",
-                self._settings.service_secret.get_secret_value(),
-            )
-            issuer = self._client("issuer", self._settings.token_url)
-            answer = await issuer.post(self._settings.token_url, data=form, auth=auth)
-            answer.raise_for_status()
-            body = answer.json()
-            self._token, self._token_ends = body["access_token"], time.time() + body["expires_in"]
-        return self._token
+        return await self._own.get(self._client("issuer", self._settings.token_url))
 
     async def get(
         self,
@@ -72,7 +85,7 @@ class Calls:
             if answer.status_code == 404:
                 raise NotFound("没有找到所需的记录。", "The record that is needed was not found.")
             if answer.status_code == 401:
-                self._token_ends = 0.0
+                self._own.forget()
             answer.raise_for_status()
         except httpx.HTTPError as exc:
             raise Unavailable(
