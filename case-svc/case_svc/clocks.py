@@ -25,6 +25,11 @@ def today() -> date:
     return clock.city_day(clock.now())
 
 
+def today_or(earliest: date | None) -> date:
+    """The city's date; never before `earliest`, also when this machine's clock was put back."""
+    return max(today(), earliest) if earliest else today()
+
+
 def in_working_days(days: int) -> date:
     """The day on which a limit of so many working days from today ends."""
     return WorkCalendar.load().add_working_days(today(), days).due

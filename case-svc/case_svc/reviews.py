@@ -7,6 +7,7 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from contracts.case import Outcome, TaskAssigned
+from kit import crash
 from kit.auth import Caller
 from kit.clock import now
 from kit.errors import Conflict, IllegalMove
@@ -225,12 +226,12 @@ async def request_correction(
         asked_by=caller.subject,
     )
     session.add(correction)
-    if case.state == "in_review":
+    if case.state == "in_review" and not crash.planted("pause_forgotten"):
         session.add(
             Pause(
                 id=new_id("pause"),
                 case_id=case.id,
-                started_on=clocks.today(),
+                started_on=clocks.today_or(case.accepted_on),
                 reason="correction",
             )
         )
@@ -273,5 +274,5 @@ async def correct(session: AsyncSession, case: Case, caller: Caller) -> None:
         correction.answered_at = now()
     pauses = select(Pause).where(Pause.case_id == case.id, Pause.ended_on.is_(None))
     for pause in await session.scalars(pauses):
-        pause.ended_on = clocks.today()
+        pause.ended_on = clocks.today_or(pause.started_on)
     await go_on(session, case, By.caller(caller))

@@ -2,15 +2,19 @@
 
 A program's crash points wait in `armed/<program>` in the data folder, one a line. Each time the
 supervisor starts the program it takes the first line away and arms it, so the program dies there
-once and starts again with the next. Without the file nothing is read but its absence. Bugs are
+once and starts again with the next. The line `?` kills nobody: the program writes each point that
+it passes into `armed/<program>.passed`. Without the file nothing is read but its absence. Bugs are
 planted in all programs by BEAM_PLANT of the supervisor. Neither works in production.
 """
 
+import functools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from kit import crash
+
+WATCH = "?"
 
 
 def queue(data: Path, program: str, points: Sequence[str]) -> None:
@@ -29,13 +33,19 @@ def left(data: Path, program: str) -> list[str]:
     return file.read_text().split() if file.exists() else []
 
 
+def passed(data: Path, program: str) -> set[str]:
+    """The points that `program` has passed since it was started with `?`."""
+    file = _file(data, f"{program}.passed")
+    return set(file.read_text().split()) if file.exists() else set()
+
+
 def take(data: Path, program: str) -> str:
     """The next point of `program`, taken away from its file; empty when there is none."""
     points = left(data, program)
     if not points:
         return ""
     queue(data, program, points[1:])
-    return points[0]
+    return str(_file(data, f"{program}.passed")) if points[0] == WATCH else points[0]
 
 
 def arm(programs: Mapping[str, Mapping[str, Any]]) -> None:
@@ -44,7 +54,15 @@ def arm(programs: Mapping[str, Mapping[str, Any]]) -> None:
     if any(order["env"].get("BEAM_ENVIRONMENT") == "production" for order in orders):
         return
     points = [order["crash"] for order in orders if order.get("crash")]
+    for file in [point for point in points if "/" in point]:
+        points.remove(file)
+        crash.watch(functools.partial(_keep, Path(file)))
     crash.arm(",".join(points), orders[0]["env"].get("BEAM_PLANT", ""))
+
+
+def _keep(file: Path, point: str) -> None:
+    with file.open("a") as passed_points:
+        passed_points.write(f"{point}\n")
 
 
 def _file(data: Path, program: str) -> Path:

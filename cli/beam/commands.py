@@ -157,26 +157,41 @@ def faults(
     planted: Annotated[
         bool, typer.Option(help="逐个植入缺陷,检查能否发现 / plant bugs, each must be caught")
     ] = False,
+    only: Annotated[
+        list[str] | None,
+        typer.Option(help="只做这几类,或只植入这几个 / only these kinds, or these bugs"),
+    ] = None,
     seconds: Annotated[
         float | None, typer.Option(help="随机故障的时长 / length of the fire")
     ] = None,
     journeys: Annotated[int | None, typer.Option(help="同时办理的件数 / journeys at once")] = None,
+    cuts: Annotated[int, typer.Option(help="断电次数 / power cuts")] = 3,
     seed: Annotated[int, typer.Option(help="随机种子 / seed of the random faults")] = 1,
     json_file: Annotated[
         Path | None, typer.Option("--json", help="结果写入文件 / write the report to a file")
     ] = None,
     lang: Language = "zh",
 ) -> None:
-    """故障测试:另起一套平台,杀进程、丢存储,再核对账目与事件 / break things, check the books."""
-    from .faults import command
+    """故障测试:另起一套平台,制造故障,再核对账目与事件 / break things, check the books."""
+    from .faults import command, plants
 
     with _told(lang):
+        known = list(plants.NAMES if planted else command.PARTS)
+        unknown = [name for name in only or () if name not in known]
+        if unknown:
+            raise Trouble(
+                f"没有 {', '.join(unknown)}。可选:{', '.join(known)}。",
+                f"There is no {', '.join(unknown)}. There are: {', '.join(known)}.",
+            )
         code = command.run(
-            quick=quick,
-            planted=planted,
-            seconds=seconds or (12 if quick else 45),
-            journeys=journeys or (6 if quick else 20),
-            seed=seed,
+            parts=only or (command.QUICK if quick else known),
+            planted=(only or []) if planted else None,
+            wish=command.Wish(
+                journeys=journeys or (6 if quick else 20),
+                seconds=seconds or (12 if quick else 45),
+                seed=seed,
+                cuts=cuts,
+            ),
             json_file=json_file,
         )
     raise typer.Exit(code)

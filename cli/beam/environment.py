@@ -1,6 +1,7 @@
 """The one place that computes what each program is told: its environment variables."""
 
 import os
+import re
 from collections.abc import Mapping
 
 from kit import revocations
@@ -18,7 +19,15 @@ from .provision import Database
 from .secret_store import OPERATOR, SecretStore
 
 # What the supervisor reads for itself; no program needs it, some of it is an administrator's.
-_SUPERVISORS_OWN = ("BEAM_POSTGRES_URL", "BEAM_DATA", "BEAM_PORT_BASE", "BEAM_PROCS")
+_SUPERVISORS_OWN = (
+    "BEAM_POSTGRES_URL",
+    "BEAM_DATA",
+    "BEAM_PORT_BASE",
+    "BEAM_PROCS",
+    "BEAM_VIA_BASE",
+)
+# Names that others know us by, not addresses that a program dials.
+_NAMES = ("BEAM_ISSUER", "BEAM_SANDBOX_BASE_URL")
 
 
 class Environment:
@@ -37,6 +46,23 @@ class Environment:
         self._base = {k: v for k, v in base.items() if k not in _SUPERVISORS_OWN}
 
     def of(self, program: Program) -> dict[str, str]:
+        """Everything; with BEAM_VIA_BASE (fault tests) each address of ours is moved there, where
+        a proxy listens."""
+        env, place = self._direct(program), self._place
+        if place.via_base == place.port_base:
+            return env
+
+        def moved(found: re.Match[str]) -> str:
+            port = int(found[1])
+            ours = place.port_base <= port <= place.postgres_port
+            return f"127.0.0.1:{port - place.port_base + place.via_base if ours else port}"
+
+        return {
+            name: value if name in _NAMES else re.sub(r"127\.0\.0\.1:(\d+)", moved, value)
+            for name, value in env.items()
+        }
+
+    def _direct(self, program: Program) -> dict[str, str]:
         place = self._place
         identity = place.url(next(p for p in SERVICES if p.name == "identity"))
         env = self._base | {

@@ -24,9 +24,11 @@ from .trouble import Trouble
 class Place:
     """`BEAM_DATA` (default `./.data`) and `BEAM_PORT_BASE` (default 8000)."""
 
-    def __init__(self, data: Path, port_base: int) -> None:
+    def __init__(self, data: Path, port_base: int, via_base: int | None = None) -> None:
+        """`via_base`: from where programs reach each other when a proxy stands between them."""
         self.data = data.absolute()
         self.port_base = port_base
+        self.via_base = via_base or port_base
         self.nats_port = port_base + NATS_OFFSET
         self.nats_monitor_port = port_base + NATS_MONITOR_OFFSET
         self.postgres_port = port_base + POSTGRES_OFFSET
@@ -44,7 +46,8 @@ class Place:
                 f"BEAM_PORT_BASE 应为 1 到 {65535 - POSTGRES_OFFSET} 之间的整数。",
                 f"BEAM_PORT_BASE must be a whole number from 1 to {65535 - POSTGRES_OFFSET}.",
             )
-        return cls(Path(os.environ.get("BEAM_DATA", ".data")), int(raw))
+        via = int(os.environ.get("BEAM_VIA_BASE", "0"))
+        return cls(Path(os.environ.get("BEAM_DATA", ".data")), int(raw), via)
 
     def port(self, program: Program) -> int:
         return self.port_base + program.offset
@@ -123,7 +126,10 @@ class Place:
     def _check_version(self) -> None:
         file = self.data / "VERSION"
         if not file.exists():
-            file.write_text(VERSION + "\n")
+            with file.open("w") as fresh:
+                fresh.write(VERSION + "\n")
+                fresh.flush()
+                os.fsync(fresh.fileno())
             return
         found = file.read_text().strip()
         if found.split(".")[:2] != VERSION.split(".")[:2]:

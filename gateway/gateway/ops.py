@@ -23,6 +23,7 @@ from .table import SERVICES
 
 router = APIRouter(tags=["ops"])
 SECONDS = 3.0
+LATE_SECONDS = 10.0
 
 
 class PlatformState(BaseModel):
@@ -34,6 +35,8 @@ class PlatformState(BaseModel):
     not_ready: list[str]
     dead_letters: dict[str, int]
     """Service → open dead letters, where there are any."""
+    late_events: dict[str, int]
+    """Service → events that wait to be sent, where one waits for more than ten seconds."""
     failed_checks: list[str]
     """`<service>/<check>` of books that do not hold."""
     services: dict[str, dict[str, Any]]
@@ -71,6 +74,11 @@ async def overview(
             s: said["bus"]["dead_letters"]
             for s, said in services.items()
             if said["bus"]["dead_letters"]
+        },
+        "late_events": {
+            s: said["bus"]["unsent"]
+            for s, said in services.items()
+            if said["bus"]["oldest_unsent_seconds"] > LATE_SECONDS
         },
         "failed_checks": [
             f"{s}/{name}"

@@ -15,8 +15,11 @@ Services name their own, and `beam faults` finds them all in the code.
 
 import os
 import signal
+from collections.abc import Callable
 
 _armed: dict[str, int] = {}
+_passed: dict[str, None] | None = None
+_tell: Callable[[str], None]
 _planted: set[str] = set()
 
 
@@ -30,7 +33,16 @@ def arm(crash: str, plant: str) -> None:
     _planted.update(filter(None, plant.split(",")))
 
 
+def watch(tell: Callable[[str], None]) -> None:
+    """From now on `tell` is called with each point that is passed, the first time."""
+    global _passed, _tell
+    _passed, _tell = {}, tell
+
+
 def point(name: str) -> None:
+    if _passed is not None and name not in _passed:
+        _passed[name] = None
+        _tell(name)
     if name in _armed:
         _armed[name] -= 1
         if _armed[name] == 0:

@@ -91,7 +91,7 @@ async def _book(
         kind="charge",
         debit=ledger.clearing(attempt.channel),
         credit=account,
-        amount_fen=paid.amount_fen,
+        amount_fen=paid.amount_fen - crash.planted("fen_lost"),
         effective_at=paid.paid_at,
     )
     return charge

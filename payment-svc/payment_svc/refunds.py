@@ -14,7 +14,7 @@ from contracts.payment import PaymentRefunded
 from kit import crash
 from kit.clock import now
 from kit.errors import Conflict
-from kit.ids import derived_id
+from kit.ids import derived_id, new_id
 from kit.jobs import wake
 from kit.outbox import emit
 from kit.runtime import Runtime
@@ -141,7 +141,9 @@ async def submit(runtime: Runtime, refund_id: str) -> None:
         if told is None or told.state is channels.RefundState.ABSENT:
             told = await channel.refund(
                 out_trade_no=attempt.trade_no,
-                out_refund_no=refund.id,
+                out_refund_no=new_id("ref")
+                if crash.planted("new_refund_no_per_try")
+                else refund.id,
                 amount_fen=refund.amount_fen,
                 total_fen=charge.amount_fen,
                 reason=_REASONS.get(refund.reason, "退款"),

@@ -5,11 +5,12 @@ import copy
 import dataclasses
 import json
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
-from beam.faults.checks import CHECKS, examine
+from beam.faults.checks import CHECKS, INVARIANTS, examine
 from beam.faults.checks.states import walks
 from beam.faults.evidence import Evidence
 from payment_svc.models import ORDER_TRANSITIONS
@@ -194,6 +195,48 @@ def an_event_of_no_department(e: Evidence) -> None:
     event["body"] = json.dumps({**json.loads(event["body"]), "dept": "_"})
 
 
+@wrong("append_only")
+def the_ledger_may_be_edited(e: Evidence) -> None:
+    row(e, "payment", "rights", table="ledger_entry")["rights"] = ["update"]
+
+
+@wrong("channel_statement")
+def the_statement_says_less(e: Evidence) -> None:
+    e.wechat["payments"].pop()
+
+
+@wrong("staff_trail")
+def a_line_of_the_trail_is_gone(e: Evidence) -> None:
+    e.databases["case"]["staff_action"].clear()
+
+
+@wrong("deadlines")
+def a_fee_never_expired(e: Evidence) -> None:
+    order = row(e, "payment", "payment_order", state="paid")
+    order["state"] = "pending"
+    order["expires_at"] -= timedelta(days=8)
+
+
+@wrong("deadlines")
+def a_rating_lapsed_too_early(e: Evidence) -> None:
+    e.databases["helpdesk"]["rating"][0]["state"] = "lapsed"  # type: ignore[index]
+
+
+@wrong("deadlines")
+def a_clock_was_never_stopped(e: Evidence) -> None:
+    row(e, "case", "case", outcome="approved")["decided_on"] = None
+
+
+@wrong("deadlines")
+def a_clock_went_on_after_a_correction_was_asked_for(e: Evidence) -> None:
+    e.databases["case"]["pause"].clear()
+
+
+@wrong("licence_status")
+def a_revocation_nobody_sees(e: Evidence) -> None:
+    row(e, "licence", "licence", state="active")["state"] = "revoked"
+
+
 def of(e: Evidence) -> Evidence:
     """A copy whose derived values are computed anew."""
     return Evidence(**{f.name: copy.deepcopy(getattr(e, f.name)) for f in dataclasses.fields(e)})
@@ -214,6 +257,11 @@ async def test_found(calm: Evidence, check: str, name: str, tamper: Tamper) -> N
 
 def test_every_check_has_something_to_find() -> None:
     assert {check for check, _, _ in TAMPERS} == set(CHECKS)
+
+
+def test_every_invariant_has_its_checks() -> None:
+    assert list(INVARIANTS) == [f"I{n}" for n in range(1, 17)]
+    assert sorted(check for _, checks in INVARIANTS.values() for check in checks) == sorted(CHECKS)
 
 
 def test_a_way_through_the_states() -> None:

@@ -5,19 +5,33 @@ import contextlib
 import json
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
 from ..demo import started
-from . import phases, plants
+from ..reports import keep
+from . import clocks, disks, network, phases, plants, power, volumes
+from .checks import INVARIANTS
 from .trial import trial
 
 PATIENCE = 240.0
 """Seconds for which a caller waits: deliveries and leases of what died come again after 30 s, a
 channel is asked again after 90 s at most, and any of them may meet the next fault."""
+SWEEP_SECONDS = 600.0
+
+
+@dataclass(frozen=True)
+class Wish:
+    """How much of it is wanted."""
+
+    journeys: int
+    seconds: float
+    seed: int
+    cuts: int
 
 
 @contextlib.contextmanager
@@ -28,46 +42,136 @@ def folder() -> Iterator[Path]:
         yield Path(made)
 
 
-async def _trouble(
-    data: Path, *, quick: bool, seconds: float, journeys: int, seed: int, console: Console
-) -> dict[str, Any]:
-    async with trial(data, seed=seed, patience=PATIENCE) as the:
-        console.print(f"{journeys} 件同时办理,{seconds:.0f} 秒内随机杀进程(种子 {seed})…")
-        await phases.under_fire(the, journeys=journeys, seconds=seconds)
-        if not quick:
-            console.print("NATS 丢失全部存储…")
+def _fire(place: Path, wish: Wish) -> dict[str, Any]:
+    async def burn() -> dict[str, Any]:
+        async with trial(place / "data", seed=wish.seed, patience=PATIENCE) as the:
+            await phases.under_fire(the, journeys=wish.journeys, seconds=wish.seconds)
+            return the.as_json() | {"struck": the.killer.struck}
+
+    with started(place / "data"):
+        return asyncio.run(burn())
+
+
+def _store(place: Path, wish: Wish) -> dict[str, Any]:
+    async def lose() -> dict[str, Any]:
+        async with trial(place / "data", seed=wish.seed, patience=PATIENCE) as the:
             await phases.store_lost(the)
-            console.print("逐一在每个命名崩溃点杀死各服务…")
-            await phases.named_points(the, seconds=600)
-        return the.as_json() | {"seed": seed, "struck": the.killer.struck}
+            return the.as_json()
+
+    with started(place / "data"):
+        return asyncio.run(lose())
+
+
+def _points(place: Path, wish: Wish) -> dict[str, Any]:
+    async def sweep() -> dict[str, Any]:
+        async with trial(place / "data", seed=wish.seed, patience=PATIENCE) as the:
+            await phases.named_points(the, seconds=SWEEP_SECONDS)
+            return the.as_json()
+
+    with started(place / "data"):
+        return asyncio.run(sweep())
+
+
+def _network(place: Path, wish: Wish) -> dict[str, Any]:
+    return network.run(place, journeys=max(2, wish.journeys // 6), seed=wish.seed)
+
+
+def _disk(place: Path, wish: Wish) -> dict[str, Any]:
+    return disks.run(place, journeys=max(2, wish.journeys // 4), seed=wish.seed)
+
+
+def _power(place: Path, wish: Wish) -> dict[str, Any]:
+    journeys = max(2, wish.journeys // 4)
+    return asyncio.run(power.cut_off(place, cuts=wish.cuts, journeys=journeys, seed=wish.seed))
+
+
+def _clock(place: Path, wish: Wish) -> dict[str, Any]:
+    return clocks.run(place, seed=wish.seed)
+
+
+def _nothing() -> str | None:
+    return None
+
+
+@dataclass(frozen=True)
+class Part:
+    """One kind of trouble, on a platform of its own."""
+
+    title: str
+    run: Callable[[Path, Wish], dict[str, Any]]
+    unavailable: Callable[[], str | None] = _nothing
+    """Why it cannot be had on this machine."""
+
+
+PARTS = {
+    "fire": Part("随机杀死、冻结进程", _fire),
+    "store": Part("NATS 丢失全部存储", _store),
+    "points": Part("在每个命名崩溃点杀死各服务", _points),
+    "network": Part("网络:延迟、丢弃、半开、重置、缓慢、分区", _network),
+    "disk": Part("磁盘写满", _disk, volumes.unavailable),
+    "power": Part("断电", _power, volumes.unavailable),
+    "clock": Part("时钟跳变、夏令时、2 月 29 日", _clock, clocks.unavailable),
+}
+QUICK = ("fire",)
 
 
 def run(
-    *, quick: bool, planted: bool, seconds: float, journeys: int, seed: int, json_file: Path | None
+    *, parts: Sequence[str], planted: Sequence[str] | None, wish: Wish, json_file: Path | None
 ) -> int:
-    """The command."""
-    console, began = Console(), time.monotonic()
-    if planted:
-        report = plants.hunt(console, folder)
-        good = not report["missed"]
+    """The command. `planted`: names of bugs to plant instead, empty for all of them."""
+    console, began = Console(highlight=False), time.monotonic()
+    report: dict[str, Any]
+    if planted is not None:
+        report = plants.hunt(console, folder, plants.chosen(planted))
+        good = not report["missed"] and not report["control_failed"]
     else:
-        with folder() as place, started(place / "data"):
-            report = asyncio.run(
-                _trouble(
-                    place / "data",
-                    quick=quick,
-                    seconds=seconds,
-                    journeys=journeys,
-                    seed=seed,
-                    console=console,
-                )
-            )
+        report = _parts(parts, wish, console)
         good = not report["violations"]
-        for violation in report["violations"]:
-            console.print(f"✗ {violation['check']}: {violation['what']}")
     report["seconds"] = round(time.monotonic() - began, 1)
+    if planted is not None:
+        keep("faults-planted", report)
     if json_file is not None:
         json_file.write_text(json.dumps(report, ensure_ascii=False, indent=1) + "\n")
-    shown = {k: v for k, v in report.items() if k not in ("violations", "struck", "points")}
+    shown = {k: v for k, v in report.items() if k not in ("violations", "parts", "invariants")}
     console.print_json(json.dumps(shown, ensure_ascii=False))
     return 0 if good else 1
+
+
+def _parts(names: Sequence[str], wish: Wish, console: Console) -> dict[str, Any]:
+    done: dict[str, dict[str, Any]] = {}
+    skipped: dict[str, str] = {}
+    for name in names:
+        part = PARTS[name]
+        if (why := part.unavailable()) is not None:
+            skipped[name] = why
+            console.print(f"– {part.title}:跳过,{why}")
+            continue
+        console.print(f"{part.title}(种子 {wish.seed})…")
+        began = time.monotonic()
+        with folder() as place:
+            found = part.run(place, wish)
+        done[name] = found | {"seed": wish.seed, "seconds": round(time.monotonic() - began, 1)}
+        keep(f"faults-{name}", done[name])
+        for violation in found["violations"]:
+            console.print(f"✗ {violation['check']}: {violation['what']}", markup=False)
+    violations = [violation for found in done.values() for violation in found["violations"]]
+    return {
+        "faults": sum(found["faults"] for found in done.values()),
+        "requests": sum(found["requests"] for found in done.values()),
+        "journeys": {
+            key: sum(found["journeys"][key] for found in done.values())
+            for key in ("started", "finished")
+        },
+        "points": done.get("points", {}).get("points"),
+        "violations": violations,
+        "invariants": {
+            number: {
+                "what": what,
+                "checks": list(checks),
+                "violations": sum(violation["check"] in checks for violation in violations),
+            }
+            for number, (what, checks) in INVARIANTS.items()
+        },
+        "skipped": skipped,
+        "parts": done,
+    }

@@ -1,22 +1,25 @@
 """People on their way through the platform: many journeys at once, each as patient as needed."""
 
 import asyncio
+import contextlib
 import functools
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import httpx
 
 from ..journey import steps
-from ..journey.door import Away, Door, Failed, patience
+from ..journey.door import Away, Door, Failed, forms_of, patience
 from ..journey.play import APPROVAL, REFUSAL, REFUSED, Report, Told, play
 from ..journey.stage import Place, Stage
 from ..journey.steps import APPROVED, Journey, Step
 from .evidence import Answer
 
 TOKEN_SECONDS = 8 * 60
+CODE_SECONDS = 6.0
+CODE_PAGE = "/oauth2/login/code?return_to=%2Foauth2%2Fauthorize"
 KINDS = {"approved": (APPROVAL, APPROVED), "refused": (REFUSAL, REFUSED)}
 
 
@@ -40,6 +43,29 @@ class _Stage(Stage):
             if uncertain:
                 return None
             raise Failed(f"sandbox {path} → {answer.status_code}: {answer.text[:300]}")
+
+
+class _Door(Door):
+    """Signs in again when its token is not believed any more, as an app does: a clock that jumps
+    ends tokens."""
+
+    enter: Callable[[Door], Awaitable[None]] | None = None
+
+    async def _send(
+        self,
+        method: str,
+        path: str,
+        content: bytes | None,
+        headers: dict[str, str],
+        wanted: tuple[int, ...],
+    ) -> httpx.Response:
+        answer = await super()._send(method, path, content, headers, wanted)
+        if answer.status_code != 401 or not self.token or self.enter is None:
+            return answer
+        if headers["authorization"] == f"Bearer {self.token}":
+            await self.enter(self)
+        headers["authorization"] = f"Bearer {self.token}"
+        return await super()._send(method, path, content, headers, wanted)
 
 
 def _again(step: Step) -> Step:
@@ -99,7 +125,7 @@ class Crowd:
     answers: list[Answer] = field(default_factory=list)
     outcomes: list[Outcome] = field(default_factory=list)
     wishes: dict[str, str] = field(default_factory=dict)
-    _doors: dict[str, Door] = field(default_factory=dict)
+    _doors: dict[str, _Door] = field(default_factory=dict)
     _signed_in: float = 0.0
     _turn: asyncio.Lock = field(default_factory=asyncio.Lock)
 
@@ -110,12 +136,27 @@ class Crowd:
                 return
             for who, login in steps.LOGINS.items():
                 if who not in self._doors:
-                    self._doors[who] = Door(self.place.gateway, who)
-                    self._doors[who].client.event_hooks["response"].append(self._keep)
-                await self._enter(self._doors[who], login)
+                    self._doors[who] = _Door(self.place.gateway, who)
+                    self._doors[who].enter = functools.partial(self._enter, login=login)
+                    staff = "" if login.isdigit() else who
+                    keep = functools.partial(self._keep, staff=staff)
+                    self._doors[who].client.event_hooks["response"].append(keep)
+                await self._enter(self._doors[who], login=login)
             self._signed_in = time.monotonic()
 
-    async def _enter(self, door: Door, login: str) -> None:
+    def token(self, who: str) -> str:
+        """Access token of a caller of the journey, after `sign_in`."""
+        return self._doors[who].token
+
+    async def ask(self, who: str, path: str) -> Any:
+        """What `path` answers to a caller of the journey, after `sign_in`."""
+        return await self._doors[who].get(path)
+
+    async def tell(self, who: str, path: str, body: Any) -> Any:
+        """The same for a POST."""
+        return await self._doors[who].post(path, body)
+
+    async def _enter(self, door: Door, *, login: str) -> None:
         account, end = self.place.accounts[login], time.monotonic() + self.seconds
         while True:
             try:
@@ -128,10 +169,10 @@ class Crowd:
             else:
                 return
 
-    async def _keep(self, answer: httpx.Response) -> None:
+    async def _keep(self, answer: httpx.Response, staff: str) -> None:
         if answer.request.url.path.startswith("/v1/"):
             await answer.aread()
-            self.answers.append(Answer.of(answer.request, answer))
+            self.answers.append(Answer.of(answer.request, answer, staff))
 
     async def walk(self, wish: str) -> Outcome:
         """One whole journey."""
@@ -169,6 +210,28 @@ class Crowd:
                 await self.walk("refused" if number % 2 else "approved")
 
         await asyncio.gather(*(line(number) for number in range(at_once)))
+
+    async def ask_for_codes(self, enough: asyncio.Event) -> None:
+        """Now and then somebody new wants to sign in with a code by short message, until
+        `enough`. Nobody waits for it: what became of it the checks see."""
+        number = 13_700_000_000 + int(time.time()) % 1_000_000
+        while not enough.is_set():
+            number += 1
+            with contextlib.suppress(httpx.TransportError):
+                await self._ask_for_code(str(number))
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(enough.wait(), CODE_SECONDS)
+
+    async def _ask_for_code(self, number: str) -> None:
+        door = Door(self.place.gateway, "stranger")
+        try:
+            page = await door.client.get(CODE_PAGE, follow_redirects=True)
+            for form in forms_of(page.text):
+                if "phone" in form.fields:
+                    fields = {**form.fields, "phone": number, "step": "send"}
+                    await door.client.post(form.action, data=fields)
+        finally:
+            await door.close()
 
     async def close(self) -> None:
         for door in self._doors.values():

@@ -2,8 +2,10 @@
 what was answered to whom. The checks read this and nothing else."""
 
 import asyncio
+import base64
 import hashlib
 import json
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -19,14 +21,24 @@ KIT_TABLES = {
     "inbox": "select consumer, event_id from inbox",
     "dead_letter": "select consumer, event_id, error_class, died_at, replayed_at from dead_letter",
     "idempotency_key": "select key, status from idempotency_key",
+    "staff_action": "select actor, action, request_id from staff_action",
+    "moment": "select now() as now",
+    "rights": """
+        select relname as "table", array_remove(array[
+          case when has_table_privilege(oid, 'update') then 'update' end,
+          case when has_table_privilege(oid, 'delete') then 'delete' end,
+          case when has_table_privilege(oid, 'truncate') then 'truncate' end], null) as rights
+        from pg_class where relkind = 'r' and relnamespace = 'public'::regnamespace
+    """,
 }
 OWN_TABLES = {
     "case": {
         "case": "select id, state, version, delivery, outcome, payment_id, licence_id, "
-        'timeline_head from "case"',
+        'timeline_head, accepted_on, decided_on from "case"',
         "task": "select id, case_id, state, version from task",
         "correction": "select id, case_id from correction",
         "timeline_entry": "select * from timeline_entry order by id",
+        "pause": "select case_id, started_on, ended_on from clock_pause",
     },
     "payment": {
         name: f"select * from {name}"
@@ -40,7 +52,7 @@ OWN_TABLES = {
         )
     },
     "licence": {
-        "licence": "select id, state, version, case_id from licence",
+        "licence": "select id, state, version, case_id, ordinal from licence",
         "licence_order": "select id, state, case_id, trouble from licence_order",
         "presentation": "select id, state, version from presentation",
     },
@@ -48,7 +60,7 @@ OWN_TABLES = {
         "address": "select id from address",
         "shipment": "select id, state, version, case_id, licence_id, waybill_no from shipment",
     },
-    "helpdesk": {"rating": "select id, state, version, case_id from rating"},
+    "helpdesk": {"rating": "select id, state, version, case_id, due from rating"},
     "exchange": {"feed_entry": "select seq, event_id, type, subject, dept, body from feed_entry"},
 }
 
@@ -64,9 +76,14 @@ class Answer:
     status: int
     body: Mapping[str, Any]
     digest: str
+    request_id: str = ""
+    replayed: bool = False
+    """The first answer to this key, given again."""
+    staff: str = ""
+    """Who of the staff asked, by the name of the journey's caller."""
 
     @classmethod
-    def of(cls, request: httpx.Request, answer: httpx.Response) -> "Answer":
+    def of(cls, request: httpx.Request, answer: httpx.Response, staff: str = "") -> "Answer":
         kind = answer.headers.get("content-type", "")
         body = answer.json() if kind.startswith("application/json") else {}
         return cls(
@@ -76,6 +93,9 @@ class Answer:
             status=answer.status_code,
             body=body if isinstance(body, dict) else {},
             digest=hashlib.sha256(answer.content).hexdigest(),
+            request_id=answer.headers.get("x-request-id", ""),
+            replayed=answer.headers.get("idempotent-replayed") == "true",
+            staff=staff,
         )
 
 
@@ -119,6 +139,8 @@ class Evidence:
     answers: Sequence[Answer] = ()
     wishes: dict[str, str] = field(default_factory=dict)
     """Case → `approved` or `refused`: how its journey was to end."""
+    statuses: dict[int, int] = field(default_factory=dict)
+    """Place of a licence → what the published status list says of it."""
 
     def rows(self, service: str, table: str) -> list[Row]:
         return self.databases.get(service, {}).get(table, [])
@@ -149,6 +171,7 @@ async def collect(
     databases = dict(zip(run["postgres"], await asyncio.gather(*read), strict=True))
     async with httpx.AsyncClient(base_url=run["sandbox"], timeout=20, trust_env=False) as client:
         books = [(await client.get(f"/_sim/{name}/book")).json() for name in ("wechat", "sf")]
+    places = [row["ordinal"] for row in databases.get("licence", {}).get("licence", [])]
     return Evidence(
         databases=databases,
         wechat=books[0],
@@ -156,7 +179,29 @@ async def collect(
         heard={dept: list(events) for dept, events in heard.items()},
         answers=list(answers),
         wishes=dict(wishes),
+        statuses=await _statuses(run["services"]["licence"], places),
     )
+
+
+async def _statuses(licences: str, places: Sequence[int]) -> dict[int, int]:
+    """Read as a verifier reads them: two bits a licence, in lists of 65,536."""
+    size, bits = 1 << 16, 2
+    read: dict[int, int] = {}
+    async with httpx.AsyncClient(base_url=licences, timeout=20, trust_env=False) as client:
+        for n in {place // size for place in places}:
+            answer = (await client.get(f"/v1/status-lists/{n}")).raise_for_status()
+            claims = _unpacked(answer.text.split(".")[1])
+            packed = json.loads(claims)["status_list"]["lst"]
+            whole = zlib.decompress(_unpacked(packed))
+            for place in places:
+                if place // size == n:
+                    position = place % size * bits
+                    read[place] = whole[position // 8] >> position % 8 & (1 << bits) - 1
+    return read
+
+
+def _unpacked(text: str) -> bytes:
+    return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
 
 
 async def _database(service: str, url: str) -> dict[str, list[Row]]:

@@ -102,6 +102,21 @@ async def until(question: Callable[[], bool], seconds: float = 120) -> bool:
     return true
 
 
+def family(data: Path) -> list[int]:
+    """All processes of the platform in `data`, parents first: the supervisor, what it forked, the
+    servers with their own children and guards. Linux only."""
+    run = json.loads((data / "run.json").read_text())
+    children: dict[int, list[int]] = {}
+    for entry in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
+            children.setdefault(parent, []).append(int(entry.name))
+    found = list(dict.fromkeys(run["pids"].values()))
+    for pid in found:
+        found += [child for child in children.get(pid, ()) if child not in found]
+    return found
+
+
 def _is_ours(name: str, pid: int) -> bool:
     try:
         words = Path(f"/proc/{pid}/cmdline").read_bytes()

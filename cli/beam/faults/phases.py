@@ -4,7 +4,7 @@ import asyncio
 
 from .checks import Violation
 from .crowd import Crowd
-from .points import discover, on_the_way, sweep
+from .points import on_the_way, sweep
 from .trial import Trial
 
 AT_ONCE = 6
@@ -18,23 +18,25 @@ async def under_fire(trial: Trial, *, journeys: int, seconds: float) -> None:
 
 
 async def named_points(trial: Trial, *, seconds: float) -> None:
-    """Every service dies once at each of its points that journeys pass; none may be left out."""
-    before = await trial.evidence()
-    await trial.crowd.many(2)
-    wanted = on_the_way(before, await trial.evidence())
+    """Every service dies once at each of its points that journeys pass; none may be left out, and
+    of the others it is said why."""
+    crowd = trial.crowd
+
+    async def walk() -> None:
+        asked = asyncio.Event()
+        codes = asyncio.create_task(crowd.ask_for_codes(asked))
+        await crowd.many(2)
+        asked.set()
+        await codes
+
+    wanted, off = await on_the_way(trial.killer, walk)
     enough = asyncio.Event()
-    busy = asyncio.create_task(trial.crowd.keep_coming(AT_ONCE, enough))
+    busy = asyncio.gather(crowd.keep_coming(AT_ONCE, enough), crowd.ask_for_codes(enough))
     try:
         fired, missed = await sweep(trial.killer, wanted, seconds=seconds)
     finally:
         enough.set()
     await busy
-    off = [
-        f"{service}.{point}"
-        for service, points in discover().items()
-        for point in points
-        if point not in wanted.get(service, ())
-    ]
     trial.notes["points"] = {"fired": fired, "missed": missed, "off_the_way": off}
     trial.violations += [
         Violation("points", f"nobody ever came to {point}", True) for point in missed

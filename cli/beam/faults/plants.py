@@ -17,38 +17,17 @@ from rich.console import Console
 
 from .. import arming
 from ..demo import started
-from .checks import Violation
-from .killer import until
-from .trial import Trial, trial
+from . import scenes
+from .checks import INVARIANTS, Violation
+from .scenes import Act, Scene
+from .trial import trial
 
 PATIENCE = 40.0
 """Seconds that a caller waits: a journey that a bug has stopped need not be waited for."""
-QUIET_SECONDS = 45.0
-Scene = Callable[[Trial], Any]
-
-
-async def _walk(trial: Trial) -> None:
-    await trial.crowd.many(2)
-
-
-async def _walk_at_once(trial: Trial) -> None:
-    await trial.crowd.many(12)
-
-
-async def _lose_store(trial: Trial) -> None:
-    """Events lie in the store, unhandled, when it goes."""
-    with trial.killer.frozen("exchange", "helpdesk"):
-        await trial.crowd.walk("refused")
-        await trial.killer.lose_store()
-        await asyncio.sleep(2)
-
-
-async def _lose_sessions(trial: Trial) -> None:
-    """The database is down and stays down when those wake up for whom events wait."""
-    with trial.killer.frozen("exchange", "helpdesk"):
-        await trial.crowd.walk("refused")
-        trial.killer.kill("postgres")
-    await until(lambda: trial.killer.kill("postgres") and False, seconds=8)
+CALM_PATIENCE = 180.0
+"""The same where no bug is planted."""
+BUG_SECONDS, CALM_SECONDS = 45.0, 90.0
+"""How long one looks for a violation, and how long everything may take to come right."""
 
 
 @dataclass(frozen=True)
@@ -58,38 +37,25 @@ class Plant:
     name: str
     bugs: str
     checks: frozenset[str]
-    scene: Scene = _walk
+    scene: Scene = scenes.walk
     points: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    act: Act | None = None
+    """What somebody does to the running platform, for bugs that are no line of code."""
+
+    @property
+    def invariants(self) -> list[str]:
+        return [n for n, (_, checks) in INVARIANTS.items() if self.checks & {*checks}]
 
 
-def _plant(name: str, *checks: str, bugs: str = "", **more: Any) -> Plant:
-    return Plant(name, bugs or name, frozenset(checks), **more)
+def _plant(name: str, *checks: str, bugs: str | None = None, **more: Any) -> Plant:
+    return Plant(name, name if bugs is None else bugs, frozenset(checks), **more)
 
 
 PLANTS = (
-    _plant(
-        "mark_before_publish",
-        "feed_complete",
-        "handled_once",
-        points={"case": ["r1:2", "r1:2"]},
-    ),
-    _plant("no_refill", "feed_complete", "handled_once", scene=_lose_store),
-    _plant("ack_first", "handled_once", points={"payment": ["c2"]}),
-    _plant("no_inbox", "handled_once"),
-    _plant(
-        "shipment_per_delivery",
-        "one_effect",
-        bugs="shipment_per_delivery,no_inbox",
-        points={"logistics": ["c3"]},
-    ),
-    _plant("swallow_errors", "handled_once", scene=_lose_sessions),
-    _plant("watermark", "outbox_sent", scene=_walk_at_once),
-    _plant("event_forgotten", "timeline", "transitions"),
-    _plant("version_stands_still", "versions"),
-    _plant("no_dept", "departments"),
-    _plant("no_idempotency", "accepted", "same_key_same_answer"),
+    # I1, I2: what was answered
     _plant("answer_without_commit", "accepted"),
-    _plant("case_not_locked", "timeline", scene=_walk_at_once),
+    _plant("no_idempotency", "accepted", "same_key_same_answer"),
+    # I3 – I8: money
     _plant("new_trade_no_per_try", "one_charge", points={"payment": ["p3"]}),
     _plant(
         "acknowledge_unread",
@@ -98,45 +64,119 @@ PLANTS = (
         bugs="acknowledge_unread,no_sweep",
     ),
     _plant("no_booking", "ledger_balanced"),
+    _plant("fen_lost", "channel_statement"),
+    _plant("ledger_may_be_edited", "append_only", bugs="", act=scenes.grant_too_much),
     _plant("refund_believed_unasked", "refunds_within_paid"),
+    _plant("new_refund_no_per_try", "refunds_within_paid", points={"payment": ["f2"]}),
+    # I9: states
+    _plant("case_not_locked", "timeline", scene=scenes.walk_at_once),
+    _plant("event_forgotten", "timeline", "transitions"),
+    # I10, I11: events
+    _plant(
+        "mark_before_publish",
+        "feed_complete",
+        "handled_once",
+        points={"case": ["r1:2", "r1:2"]},
+    ),
+    _plant("no_refill", "feed_complete", "handled_once", scene=scenes.lose_store),
+    _plant("ack_first", "handled_once", points={"payment": ["c2"]}),
+    _plant("no_inbox", "handled_once"),
+    _plant("effect_lost", "one_effect", "feed_complete"),
+    _plant("feed_gap", "feed_complete"),
+    _plant(
+        "shipment_per_delivery",
+        "one_effect",
+        bugs="shipment_per_delivery,no_inbox",
+        points={"logistics": ["c3"]},
+    ),
     _plant("new_order_no_per_try", "one_effect", points={"logistics": ["ship_after_place"]}),
+    _plant("swallow_errors", "handled_once", scene=scenes.lose_sessions),
+    _plant("version_stands_still", "versions"),
+    # I12: nothing waits
+    _plant("watermark", "outbox_sent", scene=scenes.walk_at_once),
+    # I13: story and trail
+    _plant("story_edited", "timeline", bugs="", act=scenes.edit_story),
+    _plant("story_cut", "timeline", bugs="", act=scenes.cut_story),
+    _plant("no_trail", "staff_trail"),
+    # I14: departments
+    _plant("no_dept", "departments"),
+    # I15: deadlines
+    _plant("expires_early", "deadlines"),
+    _plant("pause_forgotten", "deadlines"),
+    _plant("clock_not_stopped", "deadlines"),
+    # I16: licences
+    _plant("revocation_unlisted", "licence_status", scene=scenes.revoke),
 )
+NAMES = tuple(plant.name for plant in PLANTS)
 
 
-async def _seen(data: Path, plant: Plant) -> list[Violation]:
-    async with trial(data, seed=1, patience=PATIENCE) as the:
+def chosen(names: Sequence[str]) -> Sequence[Plant]:
+    """The plants of these names, all without any."""
+    return [plant for plant in PLANTS if not names or plant.name in names]
+
+
+async def _seen(data: Path, plant: Plant, *, buggy: bool) -> list[Violation]:
+    patience = PATIENCE if buggy else CALM_PATIENCE
+    async with trial(data, seed=1, patience=patience) as the:
         for service, points in plant.points.items():
             arming.queue(data, service, points)
         await asyncio.gather(*(the.killer.restart(service) for service in plant.points))
         await plant.scene(the)
-        return await the.settle(seconds=QUIET_SECONDS, until=plant.checks)
+        if buggy and plant.act is not None:
+            await plant.act(the)
+        seconds, checks = (BUG_SECONDS, plant.checks) if buggy else (CALM_SECONDS, ())
+        return await the.settle(seconds=seconds, until=checks)
+
+
+def _play(place: Path, plant: Plant, *, buggy: bool) -> list[Violation]:
+    """In a platform that begins as a copy of one that has stopped: migrated, seeded, empty."""
+    data = place / "planted"
+    subprocess.run(["cp", "-a", str(place / "data"), str(data)], check=True)
+    try:
+        with started(data, BEAM_PLANT=plant.bugs if buggy else ""):
+            return asyncio.run(_seen(data, plant, buggy=buggy))
+    finally:
+        shutil.rmtree(data)
 
 
 def hunt(
     console: Console,
     folder: Callable[[], AbstractContextManager[Path]],
-    chosen: Sequence[Plant] = PLANTS,
+    plants: Sequence[Plant] = PLANTS,
 ) -> dict[str, Any]:
-    """Plant one bug after the other; gives what was planted, caught (with the checks that saw
-    it) and missed."""
-    seen: dict[str, list[str]] = {}
+    """Plant one bug after the other, and play each scene without: gives what was planted, caught
+    (with the checks that saw it), missed, and the scenes in which something is wrong anyway."""
+    seen: dict[str, dict[str, Any]] = {}
+    controls: dict[str, list[str]] = {}
     with folder() as place:
-        # Every platform begins as a copy of one that has stopped: migrated, seeded, empty.
         with started(place / "data"):
             pass
-        for plant in chosen:
-            data = place / "planted"
-            subprocess.run(["cp", "-a", str(place / "data"), str(data)], check=True)
-            with started(data, BEAM_PLANT=plant.bugs):
-                found = asyncio.run(_seen(data, plant))
-            shutil.rmtree(data)
-            seen[plant.name] = sorted({v.check for v in found})
-            caught = bool(plant.checks & set(seen[plant.name]))
-            console.print(f"{'✓' if caught else '✗'} {plant.name}: {', '.join(seen[plant.name])}")
-    missed = [plant.name for plant in chosen if not plant.checks & set(seen[plant.name])]
+        for plant in plants:
+            scene = f"{plant.scene.__name__} {dict(plant.points) or ''}".strip()
+            if scene not in controls:
+                found = _play(place, plant, buggy=False)
+                controls[scene] = sorted({f"{v.check}: {v.what}" for v in found})
+                _tell(console, not found, f"({scene})", controls[scene])
+            found = _play(place, plant, buggy=True)
+            checks = sorted({v.check for v in found})
+            caught = bool(plant.checks & {*checks})
+            seen[plant.name] = {
+                "invariants": plant.invariants,
+                "scene": scene,
+                "seen_by": checks,
+                "caught": caught,
+            }
+            _tell(console, caught, plant.name, checks)
+    caught_all = [name for name, one in seen.items() if one["caught"]]
     return {
-        "planted": len(chosen),
-        "caught": len(chosen) - len(missed),
-        "missed": missed,
-        "seen_by": seen,
+        "planted": len(seen),
+        "caught": len(caught_all),
+        "missed": [name for name in seen if name not in caught_all],
+        "control_failed": {scene: found for scene, found in controls.items() if found},
+        "controls": len(controls),
+        "plants": seen,
     }
+
+
+def _tell(console: Console, good: bool, what: str, found: Sequence[str]) -> None:
+    console.print(f"{'✓' if good else '✗'} {what}: {', '.join(found)}", markup=False)

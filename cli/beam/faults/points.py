@@ -2,20 +2,23 @@
 
 import ast
 import asyncio
-from collections.abc import Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 
 from .. import arming
 from ..programs import SERVICES
-from .checks.events import listeners
-from .evidence import Evidence
 from .killer import Killer, until
 
 _END = "end"
 """Behind the last point: armed at the start that follows the last death, it kills nobody."""
-# Which of the kit's points a service passes depends on what it does.
-_KIT = {"relay": "tells", "consumers": "listens", "inbox": "listens", "routing": "is asked"}
+_OFF = {
+    "relay": "it tells nothing on these journeys",
+    "consumers": "it hears nothing on these journeys",
+    "inbox": "it hears nothing on these journeys",
+    "routing": "nothing is written through it on these journeys",
+}
+"""Module of the kit → why a service does not pass its points."""
 
 
 def _named(package: str) -> Iterator[tuple[str, str]]:
@@ -34,32 +37,32 @@ def _named(package: str) -> Iterator[tuple[str, str]]:
 
 
 def discover() -> dict[str, dict[str, str]]:
-    """Service → its points, each with what the service must do to pass it ("" for its own)."""
-    kit = {point: _KIT.get(module, "") for module, point in _named("kit")}
+    """Service → its points, each with the module of the kit that has it ("" for its own)."""
+    kit = {point: module for module, point in _named("kit")}
     return {
         program.name: kit | {point: "" for _, point in _named(program.package)}
         for program in SERVICES
     }
 
 
-def on_the_way(before: Evidence, evidence: Evidence) -> dict[str, list[str]]:
-    """Service → the points that journeys like those since `before` pass."""
-    old = {event.id for event in before.told}
-    telling = {event.service for event in evidence.told if event.id not in old}
-    does = {
-        program.name: {
-            "": True,
-            "tells": program.name in telling,
-            "listens": any(service == program.name for service, _, _ in listeners()),
-            "is asked": bool(evidence.rows(program.name, "idempotency_key")),
-        }
-        for program in SERVICES
+async def on_the_way(
+    killer: Killer, walk: Callable[[], Awaitable[object]]
+) -> tuple[dict[str, list[str]], dict[str, str]]:
+    """Watch which points are passed during `walk`. Gives service → those, and `service.point` →
+    why not for the others."""
+    found = discover()
+    for service in found:
+        arming.queue(killer.data, service, [arming.WATCH])
+    await asyncio.gather(*(killer.restart(service) for service in found))
+    await walk()
+    passed = {service: arming.passed(killer.data, service) for service in found}
+    off = {
+        f"{service}.{point}": _OFF.get(module, "these journeys do not come there")
+        for service, points in found.items()
+        for point, module in points.items()
+        if point not in passed[service]
     }
-    return {
-        service: passed
-        for service, points in discover().items()
-        if (passed := sorted(name for name, needs in points.items() if does[service][needs]))
-    }
+    return {service: sorted(points) for service, points in passed.items() if points}, off
 
 
 async def sweep(

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import json
 import random
 import time
 from collections.abc import AsyncIterator, Iterable
@@ -35,6 +36,12 @@ class Trial:
     violations: list[Violation] = field(default_factory=list)
     notes: dict[str, Any] = field(default_factory=dict)
     _told: int = 0
+
+    @property
+    def services(self) -> dict[str, str]:
+        """Service → its own address, without the gateway."""
+        found: dict[str, str] = json.loads((self.data / "run.json").read_text())["services"]
+        return found
 
     async def evidence(self) -> Evidence:
         """Everything as it stands; waits for what is away."""

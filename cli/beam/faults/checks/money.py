@@ -68,12 +68,10 @@ def paid_agrees(evidence: Evidence) -> Iterator[str]:
 
 
 def ledger_balanced(evidence: Evidence) -> Iterator[str]:
-    """Each booking has two legs or more that balance; each charge and refund is booked once; the
-    channel's account says what the channel says."""
+    """Each booking has two legs or more that balance; each charge and refund is booked once."""
     legs: dict[str, list[Row]] = defaultdict(list)
     for entry in evidence.rows("payment", "ledger_entry"):
         legs[entry["txn_id"]].append(entry)
-    clearing = 0
     booked: dict[str, int] = {}
     for txn in evidence.rows("payment", "ledger_txn"):
         entries = legs.pop(txn["id"], [])
@@ -81,9 +79,6 @@ def ledger_balanced(evidence: Evidence) -> Iterator[str]:
         if len(entries) < 2 or sum(signed) != 0:
             yield Lasting(f"the booking {txn['reference']} does not balance: {signed}")
         booked[txn["reference"]] = sum(amount for amount in signed if amount > 0)
-        clearing += sum(
-            s for s, e in zip(signed, entries, strict=True) if e["account"] == "clearing:wechat"
-        )
     for txn_id in legs:
         yield Lasting(f"entries of {txn_id} belong to no booking")
     due = {f"charge:{row['id']}": row["amount_fen"] for row in evidence.rows("payment", "charge")}
@@ -97,6 +92,15 @@ def ledger_balanced(evidence: Evidence) -> Iterator[str]:
             yield Lasting(
                 f"{reference}: booked {booked.get(reference)} fen, due {due.get(reference)}"
             )
+
+
+def channel_statement(evidence: Evidence) -> Iterator[str]:
+    """Our account of the channel says what the channel's own statement says, to the fen."""
+    clearing = sum(
+        entry["amount_fen"] * (1 if entry["direction"] == "debit" else -1)
+        for entry in evidence.rows("payment", "ledger_entry")
+        if entry["account"] == "clearing:wechat"
+    )
     statement = sum(row["total"] for row in evidence.wechat["payments"])
     statement -= sum(_returned(evidence).values())
     if clearing != statement:

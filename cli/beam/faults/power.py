@@ -1,0 +1,89 @@
+"""Power cuts: the whole platform on a disk of its own, frozen at a moment, started again from what
+the disk held then. Callers and the outside world live on; they keep what they were told."""
+
+import asyncio
+import contextlib
+import functools
+import os
+import random
+import signal
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+from ..demo import free_port_base, started
+from . import volumes
+from .killer import family
+from .trial import Trial, trial
+
+MEGABYTES = 3000
+PATIENCE = 240.0
+
+
+class _Machine:
+    """The platform on its disk: `on`, `cut`, `off`. Blocking work happens in threads."""
+
+    def __init__(self, place: Path, name: str = "data") -> None:
+        self._place, self._stack = place, contextlib.ExitStack()
+        self._image = volumes.Image(place / "disk0.img", place / "disk", megabytes=MEGABYTES)
+        self.data = self._image.folder / name
+        self._environment = {"BEAM_PORT_BASE": str(free_port_base())}
+        self.cuts = 0
+
+    def on(self) -> None:
+        self._stack.enter_context(self._image.mounted())
+        outside = self._place / "outside"
+        outside.mkdir(exist_ok=True)
+        self.data.mkdir(exist_ok=True)
+        with contextlib.suppress(FileExistsError):
+            (self.data / "sandbox").symlink_to(outside)  # not our computer, not our power cut
+        self._stack.enter_context(started(self.data, **self._environment))
+
+    def cut(self) -> None:
+        """Everything stands still, the disk is copied as it is, everything is dead."""
+        pids = family(self.data)
+        for pid in pids:
+            _send(pid, signal.SIGSTOP)
+        self.cuts += 1
+        left = self._image.after_power_cut(self._place / f"disk{self.cuts}.img")
+        for pid in pids:
+            _send(pid, signal.SIGKILL)
+        with contextlib.suppress(OSError):
+            self._stack.close()
+        self._image.backing.unlink()
+        self._image = left
+
+    def off(self) -> None:
+        self._stack.close()
+
+
+def _send(pid: int, number: signal.Signals) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, number)
+
+
+@contextlib.asynccontextmanager
+async def _running(place: Path, seed: int) -> AsyncIterator[tuple[_Machine, Trial]]:
+    machine = _Machine(place)
+    try:
+        await asyncio.to_thread(machine.on)
+        async with trial(machine.data, seed=seed, patience=PATIENCE) as the:
+            yield machine, the
+    finally:
+        await asyncio.to_thread(machine.off)
+
+
+async def cut_off(place: Path, *, cuts: int, journeys: int, seed: int) -> dict[str, Any]:
+    """`journeys` at once, the power cut in the middle, everything started again from what the
+    disk held; `cuts` times. Nothing that was answered before a cut may be missing."""
+    rng = random.Random(seed)
+    async with _running(place, seed) as (machine, the):
+        for _ in range(cuts):
+            walking = asyncio.create_task(the.crowd.many(journeys, over=2.0))
+            await asyncio.sleep(rng.uniform(2, 9))
+            await asyncio.to_thread(machine.cut)
+            the.killer.struck.append("power cut")
+            await asyncio.to_thread(functools.partial(machine.on))
+            await walking
+            await the.settle()
+        return the.as_json() | {"cuts": machine.cuts}

@@ -1,0 +1,87 @@
+"""What happens around a planted bug: a scene goes well without the bug. An act is the bug itself,
+where it is something that somebody does to the running platform and not a line of code."""
+
+import json
+from collections.abc import Awaitable, Callable
+from urllib.parse import urlsplit, urlunsplit
+
+import asyncpg
+
+from ..journey.steps import LEAD
+from .killer import until
+from .trial import Trial
+
+Scene = Callable[[Trial], Awaitable[object]]
+Act = Callable[[Trial], Awaitable[None]]
+
+
+async def walk(trial: Trial) -> None:
+    await trial.crowd.many(2)
+
+
+async def walk_at_once(trial: Trial) -> None:
+    await trial.crowd.many(12)
+
+
+async def lose_store(trial: Trial) -> None:
+    """Events lie in the store, unhandled, when it goes."""
+    with trial.killer.frozen("exchange", "helpdesk"):
+        await trial.crowd.walk("refused")
+        await trial.killer.lose_store()
+        await until(lambda: False, seconds=2)
+
+
+async def lose_sessions(trial: Trial) -> None:
+    """The database is down and stays down when those wake up for whom events wait."""
+    with trial.killer.frozen("exchange", "helpdesk"):
+        await trial.crowd.walk("refused")
+        trial.killer.kill("postgres")
+    await until(lambda: trial.killer.kill("postgres") and False, seconds=8)
+
+
+async def revoke(trial: Trial) -> None:
+    """A licence is issued and later revoked by its department."""
+    await trial.crowd.walk("approved")
+    rows = (await trial.evidence()).rows("licence", "licence")
+    for licence in rows:
+        if licence["case_id"]:
+            reason = {"action": "revoke", "reason_code": "obtained_by_deceit"}
+            await trial.crowd.tell(LEAD, f"/v1/licences/{licence['id']}/status", reason)
+
+
+async def grant_too_much(trial: Trial) -> None:
+    """An administrator gives the running service a right that it must not have."""
+    await _as_administrator(
+        trial, "payment", lambda role: f"grant update on ledger_entry to {role}"
+    )
+
+
+async def edit_story(trial: Trial) -> None:
+    """An administrator writes another name into the story of a case."""
+    await _as_administrator(
+        trial,
+        "case",
+        lambda _: "update timeline_entry set actor = 'stf_w99' where action = 'accept'",
+    )
+
+
+async def cut_story(trial: Trial) -> None:
+    """The end of a story is taken away."""
+    await _as_administrator(
+        trial,
+        "case",
+        lambda _: "delete from timeline_entry where id = (select max(id) from timeline_entry)",
+    )
+
+
+async def _as_administrator(trial: Trial, service: str, sql: Callable[[str], str]) -> None:
+    run = json.loads((trial.data / "run.json").read_text())
+    parts = urlsplit(run["postgres"][service])
+    secret = (trial.data / "postgres" / "superuser.password").read_text()
+    host = f"postgres:{secret}@{parts.hostname}:{parts.port}"
+    url = urlunsplit((parts.scheme, host, parts.path, "", ""))
+    connection = await asyncpg.connect(url, timeout=10, command_timeout=10)
+    try:
+        await connection.execute(sql(str(parts.username)))
+    finally:
+        await connection.close()
