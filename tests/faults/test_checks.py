@@ -197,7 +197,7 @@ def an_event_of_no_department(e: Evidence) -> None:
 
 @wrong("append_only")
 def the_ledger_may_be_edited(e: Evidence) -> None:
-    row(e, "payment", "rights", table="ledger_entry")["rights"] = ["update"]
+    row(e, "payment", "rights", relname="ledger_entry")["rights"] = ["update"]
 
 
 @wrong("channel_statement")

@@ -1,18 +1,25 @@
 """Journeys while things die. The command `beam faults` does the same for longer."""
 
 import ast
+import asyncio
 from pathlib import Path
 
 import pytest
 
 from beam import arming
-from beam.faults import phases, points
-from beam.faults.checks import CHECKS
+from beam.environment import Environment
+from beam.faults import phases, points, power, volumes
+from beam.faults.checks import CHECKS, INVARIANTS
+from beam.faults.detours import Detours
 from beam.faults.plants import PLANTS
 from beam.faults.trial import Trial
-from beam.programs import PROGRAMS
+from beam.place import Place
+from beam.programs import BY_NAME, PROGRAMS
+from beam.provision import Database
+from beam.secret_store import SecretStore
 
 
+@pytest.mark.long
 async def test_journeys_under_fire(victim: Trial) -> None:
     before = len(victim.crowd.outcomes)
     await phases.under_fire(victim, journeys=4, seconds=8)
@@ -25,6 +32,59 @@ async def test_journeys_under_fire(victim: Trial) -> None:
 async def test_store_lost(victim: Trial) -> None:
     await phases.store_lost(victim, journeys=2)
     assert victim.violations == []
+
+
+@pytest.mark.long
+async def test_power_cut(tmp_path: Path) -> None:
+    if (why := volumes.unavailable()) is not None:
+        pytest.skip(why)
+    tmp_path.chmod(0o711)
+    report = await power.cut_off(tmp_path, cuts=1, journeys=2, seed=1)
+    assert report["violations"] == []
+
+
+async def test_a_road_that_is_bad() -> None:
+    """What passes through the proxy, and when nothing does."""
+
+    async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while line := await reader.readline():
+            writer.write(line)
+        writer.close()
+
+    async def said(line: bytes) -> bytes:
+        writer.write(line)
+        async with asyncio.timeout(5):
+            return await reader.readline()
+
+    with Detours() as detours:
+        road = detours.roads["case"]
+        server = await asyncio.start_server(echo, "127.0.0.1", road.target)
+        reader, writer = await asyncio.open_connection("127.0.0.1", road.port)
+        assert await said(b"good\n") == b"good\n"
+        with detours.bad("blackhole", "case"):
+            waiting = asyncio.create_task(said(b"later\n"))
+            await asyncio.sleep(0.3)
+            assert not waiting.done()
+        assert await waiting == b"later\n"
+        with detours.bad("refuse", "case"), pytest.raises((ConnectionError, TimeoutError)):
+            assert await said(b"never\n") == b""
+            raise ConnectionResetError
+        writer.close()
+        server.close()
+
+
+def test_programs_take_the_detour(tmp_path: Path) -> None:
+    store = SecretStore(tmp_path)
+    url = "postgresql+asyncpg://beam_case:x@127.0.0.1:9032/beam_case"
+    databases = {"case": Database("case", url, url)}
+    near = Environment(Place(tmp_path, 9000), store, databases, "nats://127.0.0.1:9022", {})
+    far = Environment(Place(tmp_path, 9000, 9500), store, databases, "nats://127.0.0.1:9022", {})
+    case = BY_NAME["case"]
+    assert near.of(case)["BEAM_DATABASE_URL"] == url
+    assert "127.0.0.1:9532/" in far.of(case)["BEAM_DATABASE_URL"]
+    assert far.of(case)["BEAM_NATS_URL"] == "nats://127.0.0.1:9522"
+    assert far.of(case)["BEAM_ISSUER"] == near.of(case)["BEAM_ISSUER"]
+    assert far.of(case)["BEAM_PORT"] == "9003"
 
 
 def test_points_wait_in_line(tmp_path: Path) -> None:
@@ -51,6 +111,7 @@ def test_every_plant_is_in_the_code() -> None:
             for node in ast.walk(ast.parse(file.read_text())):
                 if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("planted"):
                     asked.update(ast.literal_eval(argument) for argument in node.args)
-    assert {bug for plant in PLANTS for bug in plant.bugs.split(",")} <= asked
+    assert {bug for plant in PLANTS for bug in plant.bugs.split(",") if bug} <= asked
     assert all(plant.checks <= CHECKS.keys() for plant in PLANTS)
-    assert len(PLANTS) >= 12
+    assert len(PLANTS) >= 25
+    assert {n for plant in PLANTS for n in plant.invariants} == INVARIANTS.keys()

@@ -24,7 +24,7 @@ KIT_TABLES = {
     "staff_action": "select actor, action, request_id from staff_action",
     "moment": "select now() as now",
     "rights": """
-        select relname as "table", array_remove(array[
+        select relname, array_remove(array[
           case when has_table_privilege(oid, 'update') then 'update' end,
           case when has_table_privilege(oid, 'delete') then 'delete' end,
           case when has_table_privilege(oid, 'truncate') then 'truncate' end], null) as rights

@@ -29,7 +29,7 @@ def kept() -> dict[str, list[str]]:
 def append_only(evidence: Evidence) -> Iterator[str]:
     """The running services' roles may neither update, delete nor truncate what is append-only."""
     for service, tables in kept().items():
-        rights = {row["table"]: row["rights"] for row in evidence.rows(service, "rights")}
+        rights = {row["relname"]: row["rights"] for row in evidence.rows(service, "rights")}
         for table in ("staff_action", *tables):
             if table not in rights:
                 yield Lasting(f"{service} has no table {table}")
