@@ -14,8 +14,8 @@ from kit.ids import new_id
 from kit.outbox import emit
 from kit.secrets import Vault, mask_id_number, mask_name, mask_phone
 
-from . import families
-from .models import ACCOUNT_TRANSITIONS, AccessLog, Account, StaffMember
+from . import back_channel, families
+from .models import ACCOUNT_TRANSITIONS, AccessLog, Account, RefreshFamily, StaffMember
 
 
 def _bound(column: str, account_id: str) -> str:
@@ -102,6 +102,7 @@ async def change_state(session: AsyncSession, account_id: str, action: str) -> A
     states.move(session, account, ACCOUNT_TRANSITIONS, action, account_id=account.id)
     if account.state == "suspended":
         families.tell(session, "account", account.id)
+        await back_channel.note(session, RefreshFamily.account_id == account.id)
     return account
 
 

@@ -40,6 +40,7 @@ def app(client_id: str, name: str, name_en: str, redirect_uris: list[str]) -> di
         "pushed_only": False,
         "redirect_uris": redirect_uris,
         "logout_uris": [],
+        "backchannel_logout_uri": None,
         "grant_types": SIGN_IN,
         "scopes": ["openid", "profile"],
         "dept": None,
@@ -113,6 +114,7 @@ async def register(
     redirect_uris: list[str],
     scopes: list[str],
     keys: list[dict[str, Any]],
+    backchannel_logout_uri: str | None = None,
     by: str,
 ) -> Client:
     """Register somebody else's application. With keys it is held to FAPI 2.0: private_key_jwt,
@@ -126,6 +128,7 @@ async def register(
             "bound": bool(keys),
             "pushed_only": bool(keys),
             "third_party": True,
+            "backchannel_logout_uri": backchannel_logout_uri,
             "registered_by": by,
             "version": 1,
         }

@@ -11,7 +11,7 @@ import secrets
 from datetime import datetime, timedelta
 from typing import Literal
 
-from sqlalchemy import ColumnElement, update
+from sqlalchemy import ColumnElement, and_, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session
@@ -22,6 +22,7 @@ from kit import clock
 from kit.ids import new_id
 from kit.outbox import emit
 
+from . import back_channel
 from .models import (
     AuthorizationCode,
     Client,
@@ -75,9 +76,10 @@ def revoke(session: Session, family_id: str, reason: str) -> None:
 
 async def revoke_of_session(session: AsyncSession, login_id: str, reason: str) -> None:
     """Revoke all families that came from one sign-in."""
-    active = (RefreshFamily.session_id == login_id, RefreshFamily.state == "active")
-    for revoked in await session.scalars(_end(reason, *active)):
+    of_it = RefreshFamily.session_id == login_id
+    for revoked in await session.scalars(_end(reason, of_it, RefreshFamily.state == "active")):
         tell(session, "family", revoked)
+    await back_channel.note(session, of_it)
 
 
 async def revoke_of_account(
@@ -88,6 +90,7 @@ async def revoke_of_account(
     if but is not None:
         which.append(RefreshFamily.session_id != but)
     revoked = list(await session.scalars(_end(reason, *which)))
+    await back_channel.note(session, and_(which[0], *which[2:]))
     if but is None:
         tell(session, "account", account_id)
     else:

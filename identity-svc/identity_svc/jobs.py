@@ -8,7 +8,7 @@ from kit.clock import now
 from kit.jobs import Jobs
 from kit.runtime import Runtime
 
-from . import attempts, keys, profiles
+from . import attempts, back_channel, keys, profiles
 from .models import (
     AuthorizationCode,
     DeviceRequest,
@@ -36,6 +36,13 @@ async def replace_signing_key(runtime: Runtime) -> None:
         await keys.rotate(session, runtime.vault, older_than=timedelta(days=settings.key_days))
 
 
+@jobs.every(seconds=5)
+async def deliver_logouts(runtime: Runtime) -> None:
+    """Tell clients that sign-ins are over."""
+    while await back_channel.deliver(runtime) == back_channel.AT_ONCE:
+        pass
+
+
 @jobs.every(seconds=600)
 async def forget(runtime: Runtime) -> None:
     """Delete codes, links and counters that can decide nothing any more."""
@@ -56,6 +63,7 @@ async def forget(runtime: Runtime) -> None:
         await session.execute(
             delete(DeviceRequest).where(DeviceRequest.expires_at < at - KEPT_AS_EVIDENCE)
         )
+        await back_channel.forget(session)
         await session.execute(delete(RefreshToken).where(dead))
 
 

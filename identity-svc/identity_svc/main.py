@@ -7,9 +7,10 @@ from fastapi import FastAPI
 
 from kit.app import create_app as create
 from kit.auth import Keyring
+from kit.guarded import Outward
 from kit.runtime import Runtime
 
-from . import clients, jobs, keys, subscribers
+from . import back_channel, clients, jobs, keys, subscribers
 from .logins import Doorman
 from .outside import Outside
 from .passwords import Passwords
@@ -48,9 +49,11 @@ async def setup(runtime: Runtime) -> AsyncIterator[None]:
     passwords = Passwords()
     runtime.parts["keys"] = signing
     runtime.parts["door"] = Doorman(runtime.sessions, runtime.vault, passwords, settings)
+    outward = runtime.parts["outward"] = Outward(settings.targets)
     outside = runtime.parts["outside"] = Outside(settings)
     yield
     await outside.close()
+    await outward.close()
     passwords.close()
 
 
@@ -76,5 +79,6 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         ],
         on=subscribers.on,
         jobs=jobs.jobs,
+        checks={"logouts": back_channel.check},
         setup=setup,
     )

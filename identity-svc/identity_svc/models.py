@@ -152,6 +152,8 @@ class Client(Base):
     grant_types: Mapped[Texts]
     scopes: Mapped[Texts]
     dept: Mapped[str | None]
+    backchannel_logout_uri: Mapped[str | None]
+    """Where it wants to be told that a sign-in is over."""
     may_act: Mapped[str | None]
     """The one client that may exchange its tokens; None: any that may exchange at all."""
     active: Mapped[bool] = mapped_column(default=True)
@@ -255,6 +257,24 @@ class AuthorizationCode(Base):
 
     def get_scope(self) -> str:
         return self.scope
+
+
+class LogoutNotice(Base):
+    """A client has to be told that a sign-in is over; see back_channel."""
+
+    __tablename__ = "logout_notice"
+    client_id: Mapped[str] = mapped_column(ForeignKey("client.client_id"), primary_key=True)
+    session_id: Mapped[str] = mapped_column(primary_key=True)
+    account_id: Mapped[str]
+    state: Mapped[str]
+    """waiting | delivered | given_up"""
+    tries: Mapped[int]
+    due_at: Mapped[Moment]
+    """When it is tried again; of the last try when nothing waits any more."""
+    why: Mapped[str | None]
+    """What went wrong with the last try: a status or the name of an error."""
+    created_at: Mapped[Moment]
+    __table_args__ = (Index("logout_notice_state_due_at_idx", "state", "due_at"),)
 
 
 class PushedRequest(Base):

@@ -147,6 +147,10 @@ class ClientRegistration(In):
     ]
     scopes: Annotated[list[Literal["openid", "profile"]], Field(min_length=1, max_length=2)]
     keys: Annotated[list[PublicKey], Field(max_length=5, default_factory=list)]
+    backchannel_logout_uri: (
+        Annotated[str, Field(max_length=500), AfterValidator(identifiers.redirect_uri)] | None
+    ) = None
+    """Where it is told that a sign-in is over (OpenID Connect Back-Channel Logout 1.0)."""
 
 
 class ClientView(Out):
@@ -157,6 +161,7 @@ class ClientView(Out):
     scopes: list[str]
     bound: bool
     pushed_only: bool
+    backchannel_logout_uri: str | None
     active: bool
     registered_by: str | None
     version: int

@@ -30,6 +30,9 @@ class Settings(ServiceSettings):
     refresh_grace_seconds: int = Field(10, ge=0, le=60)
     """How long a used refresh token may come once more, when its answer was lost on the way."""
     session_hours: int = Field(8, ge=1, le=24)
+    private_targets: tuple[str, ...] = ()
+    """Networks of our own in which clients may want to be told of a logout or lay out their keys
+    (10.20.0.0/16); outside production the machine itself is one of them."""
     key_days: int = Field(30, ge=2)
     """Age at which a signing key is replaced by the next one."""
     sms_keys: Path | None = None
@@ -47,7 +50,12 @@ class Settings(ServiceSettings):
     tries_minutes: int = Field(15, ge=1)
     """The window in which tries are counted, and how long a lock-out lasts."""
 
-    @field_validator("identity_trusted_proxies")
+    @property
+    def targets(self) -> tuple[str, ...]:
+        home = () if self.environment == "production" else ("127.0.0.0/8", "::1")
+        return (*self.private_targets, *home)
+
+    @field_validator("identity_trusted_proxies", "private_targets")
     @classmethod
     def _networks(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         Peers(value)

@@ -23,6 +23,7 @@ async def register_client(
         name_en=body.name_en,
         redirect_uris=body.redirect_uris,
         scopes=list(body.scopes),
+        backchannel_logout_uri=body.backchannel_logout_uri,
         keys=[entry.model_dump() for entry in body.keys],
         by=caller.subject,
     )
