@@ -17,7 +17,7 @@ from kit.errors import Conflict, Invalid, Problem, Unavailable
 from kit.ids import new_id
 from kit.secrets import Vault
 
-from . import forms, materials, prefill
+from . import forms, mandates, materials, prefill
 from .models import Case, CaseNumber, Task
 from .rights import visible
 from .timeline import By, note, step
@@ -43,7 +43,8 @@ async def open_draft(
     """A new draft with a frozen copy of the item; what is already held is not asked for, and what
     it says is filled in.
 
-    Raises NotFound (no such item), Conflict (suspended), Unavailable (catalogue down), WrongKind.
+    Raises NotFound (no such item), Conflict (suspended), Unavailable (catalogue down), WrongKind,
+    MandateEnds where the caller acts under a mandate that does not go so far.
     """
     item: dict[str, Any] = await calls.get("catalog", f"/v1/items/{item_code}", public=True)
     if item["state"] != "published":
@@ -56,6 +57,7 @@ async def open_draft(
             "此事项不能以您当前的身份办理。请切换身份后再试。",
             "This item is not for your kind of account. Switch identity.",
         )
+    await mandates.check(session, caller, item["code"])
     case = Case(
         id=new_id("case"),
         state="draft",
@@ -67,6 +69,8 @@ async def open_draft(
         item=item,
         applicant_id=caller.subject,
         applicant_kind=caller.kind,
+        actor_id=caller.agent,
+        mandate_id=caller.mandate,
         channel=channel,
         delivery="none",
         timeline_head="",
@@ -133,7 +137,8 @@ def _check_delivery(case: Case, delivery: str) -> None:
 async def submit(
     session: AsyncSession, calls: Calls, vault: Vault, case: Case, caller: Caller
 ) -> None:
-    """Hand the (locked) draft in. Raises Invalid with everything that is missing, at once."""
+    """Hand the (locked) draft in. Raises Invalid with everything that is missing, at once, and
+    MandateEnds when the mandate that it comes under does not allow one more."""
     slots = await materials.of_case(session, case.id)
     if any(slot.state == "needed" and slot.licence_type for slot in slots):
         materials.exempt(slots, await materials.held_licences(calls, caller))
@@ -154,6 +159,7 @@ async def submit(
             "Something is still missing; see errors. What you filled in is saved.",
             errors=errors,
         )
+    await mandates.use(session, caller, case)
     case.submitted_at = now()
     case.number = await _number(session, case, case.submitted_at)
     step(

@@ -2,8 +2,8 @@
 
 from datetime import date, datetime
 
-from sqlalchemy import CheckConstraint, ForeignKey, Index, LargeBinary, text
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy import CheckConstraint, ForeignKey, Index, LargeBinary, String, text
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
 from contracts.case import (
@@ -77,6 +77,10 @@ class Case(Base):
     """The item as it was when the draft was opened."""
     applicant_id: Mapped[str]
     applicant_kind: Mapped[str]
+    actor_id: Mapped[str | None]
+    """Who opened it in the applicant's name; None: himself."""
+    mandate_id: Mapped[str | None]
+    """Under which mandate; None where the agent was appointed at the firm."""
     channel: Mapped[str]
     form: Mapped[Sealed]
     """JSON of the form's values, sealed."""
@@ -95,8 +99,43 @@ class Case(Base):
     timeline_head: Mapped[str] = mapped_column(server_default="")
     __table_args__ = (
         Index(None, "applicant_id", text("id desc")),
+        Index(
+            "case_mandate_id_id_idx",
+            "mandate_id",
+            text("id desc"),
+            postgresql_where=text("mandate_id is not null"),
+        ),
         Index("case_window_idx", "dept", "region", "state", "id"),
     )
+
+
+class Mandate(Base):
+    """A copy of what identity-svc tells, and how often it was used, which is decided here."""
+
+    __tablename__ = "mandate"
+    id: Mapped[str] = mapped_column(primary_key=True)
+    principal_id: Mapped[str]
+    agent_id: Mapped[str | None]
+    """None, as the times, where it was revoked before it was heard of."""
+    item_codes: Mapped[list[str] | None] = mapped_column(ARRAY(String()))
+    """None: every item."""
+    valid_from: Mapped[datetime | None]
+    valid_until: Mapped[datetime | None]
+    max_uses: Mapped[int | None]
+    revoked: Mapped[bool]
+    uses: Mapped[int]
+    __table_args__ = (CheckConstraint("uses <= max_uses", "uses"),)
+
+
+class MandateUse(Base):
+    """A case that was handed in under a mandate."""
+
+    __tablename__ = "mandate_use"
+    mandate_id: Mapped[str] = mapped_column(ForeignKey("mandate.id"), primary_key=True)
+    case_id: Mapped[str] = mapped_column(ForeignKey("case.id"), primary_key=True)
+    agent_id: Mapped[str | None]
+    at: Mapped[Now]
+    __table_args__ = ({"info": APPEND_ONLY},)
 
 
 class CaseNumber(Base):
@@ -202,6 +241,8 @@ class TimelineEntry(Base):
     from_state: Mapped[str]
     to_state: Mapped[str]
     actor: Mapped[str]
+    principal: Mapped[str | None]
+    """In whose name the actor did it; None: in his own, or the authority's."""
     dept: Mapped[str | None]
     note: Mapped[str | None]
     previous: Mapped[str]

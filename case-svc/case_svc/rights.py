@@ -1,7 +1,8 @@
 """Who may see or touch which case: checked where the row is loaded, nowhere else.
 
-Applicants reach their own cases; staff those of their department, region and items, or those in
-which their department has a task. Whatever somebody may not see is "not found" to them.
+Applicants reach their own cases, agents those under their mandate; staff those of their
+department, region and items, or those in which their department has a task. Whatever somebody
+may not see is "not found" to them.
 """
 
 from sqlalchemy import ColumnElement, and_, exists, or_, select
@@ -12,6 +13,7 @@ from kit.crash import planted
 from kit.errors import NotFound
 from kit.rights import reach
 
+from . import mandates
 from .models import Case, Task
 
 
@@ -32,10 +34,17 @@ def on_desk(caller: Caller) -> ColumnElement[bool]:
     return reach(caller, dept=Task.dept, region=Task.region, item=Case.item_code)
 
 
+def own(caller: Caller) -> ColumnElement[bool]:
+    """The condition on Case under which the caller is its applicant, or may act for him: whoever
+    has a mandate reaches the cases that were opened under it, as long as it stands."""
+    mine: ColumnElement[bool] = Case.applicant_id == caller.subject
+    return mine if caller.mandate is None else and_(mine, mandates.stands(caller))
+
+
 def visible(caller: Caller) -> ColumnElement[bool]:
     """The condition on Case under which the caller may read it."""
     if caller.kind in ("person", "enterprise"):
-        return Case.applicant_id == caller.subject
+        return own(caller)
     if caller.kind == "staff":
         helping = exists().where(Task.case_id == Case.id, on_desk(caller))
         return and_(Case.state != "draft", or_(leads(caller), helping))
@@ -65,8 +74,8 @@ async def lead_case(session: AsyncSession, case_id: str, caller: Caller) -> Case
 
 
 async def own_case(session: AsyncSession, case_id: str, caller: Caller) -> Case:
-    """The applicant's own case, locked. Raises NotFound."""
-    query = select(Case).where(Case.id == case_id, Case.applicant_id == caller.subject)
+    """The applicant's own case, locked, for him and who may act for him. Raises NotFound."""
+    query = select(Case).where(Case.id == case_id, own(caller))
     case: Case | None = await session.scalar(query.with_for_update())
     if case is None:
         raise no_case()

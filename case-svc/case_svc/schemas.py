@@ -93,6 +93,10 @@ class CaseLine(Out):
     dept: str
     region: str
     outcome: str | None
+    applicant_id: str
+    actor_id: str | None
+    """Who opened it in the applicant's name; null: himself."""
+    mandate_id: str | None
     created_at: datetime
     updated_at: datetime
     submitted_at: datetime | None
@@ -125,6 +129,8 @@ class TimelineLine(Out):
     from_state: str
     to_state: str
     actor: str
+    principal: str | None
+    """In whose name, where the actor did not act in his own."""
     dept: str | None
     note: str | None
     hash: str

@@ -2,14 +2,25 @@
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from contracts.identity import MandateGranted, MandateRevoked
 from contracts.licence import LicenceIssued
 from contracts.logistics import ShipmentDelivered, ShipmentLost, ShipmentReturned
 from contracts.payment import PaymentExpired, PaymentPaid
 from kit.inbox import Meta, Subscribers
 
-from . import decisions
+from . import decisions, mandates
 
 on = Subscribers()
+
+
+@on(MandateGranted)
+async def keep_mandate(session: AsyncSession, mandate: MandateGranted, meta: Meta) -> None:
+    await mandates.granted(session, mandate)
+
+
+@on(MandateRevoked)
+async def end_mandate(session: AsyncSession, mandate: MandateRevoked, meta: Meta) -> None:
+    await mandates.revoked(session, mandate.mandate_id, mandate.principal_id)
 
 
 @on(PaymentPaid)

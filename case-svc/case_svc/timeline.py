@@ -19,14 +19,18 @@ from .models import CASE_TRANSITIONS, Case, TimelineEntry
 
 @dataclass(frozen=True)
 class By:
-    """Who took a step: an account, or a service reacting to an event."""
+    """Who took a step: an account (`principal`: in whose name, where not in its own), or a service
+    reacting to an event."""
 
     id: str
     dept: str | None = None
+    principal: str | None = None
 
     @classmethod
     def caller(cls, caller: Caller) -> "By":
-        return cls(caller.actor or caller.subject, caller.dept)
+        if caller.actor is None:
+            return cls(caller.subject, caller.dept)
+        return cls(caller.actor, caller.dept or caller.agent_dept, caller.subject)
 
 
 def _digest(entry: TimelineEntry) -> str:
@@ -43,6 +47,8 @@ def _digest(entry: TimelineEntry) -> str:
         entry.dept,
         entry.note,
     ]
+    if entry.principal is not None:  # entries of before have none, and keep their hash
+        content.append(entry.principal)
     return hashlib.sha256(json.dumps(content, ensure_ascii=False).encode()).hexdigest()
 
 
@@ -65,6 +71,7 @@ def note(
         from_state=from_state or case.state,
         to_state=case.state,
         actor=by.id,
+        principal=by.principal,
         dept=by.dept,
         note=text,
         previous=case.timeline_head,

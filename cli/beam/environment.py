@@ -122,6 +122,8 @@ class Environment:
                     "BEAM_WECHAT_MINI_BASE_URL": place.url(SANDBOX),
                     "BEAM_CITIZENS_KEYS": str(place.keys / "citizens"),
                     "BEAM_CITIZENS_BASE_URL": place.url(SANDBOX),
+                    "BEAM_ENTERPRISES_KEYS": str(place.keys / "enterprises"),
+                    "BEAM_ENTERPRISES_BASE_URL": place.url(SANDBOX),
                 }
             case "payment":
                 return {

@@ -21,6 +21,16 @@ class CaseSubmitted(Event):
     channel: str
 
 
+class CaseMandateUsed(Event):
+    """A case was handed in under a mandate. `subject` is the mandate's id."""
+
+    TYPE: ClassVar[str] = "case.mandate_used.v1"
+    mandate_id: str
+    case_id: str
+    uses: int
+    """How many were handed in under it until now, this one included."""
+
+
 class CaseAccepted(Event):
     """The case is complete and the clock runs."""
 

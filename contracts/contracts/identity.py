@@ -30,6 +30,69 @@ class AccountSuspended(Event):
     account_id: str
 
 
+class FirmClaimed(Event):
+    """A firm has this legal representative, as the register of enterprises says."""
+
+    TYPE: ClassVar[str] = "identity.firm_claimed.v1"
+    firm_id: str
+    representative_id: str
+    previous_id: str | None
+    """Who was it before and may do nothing for the firm any more."""
+
+
+class AgentAppointed(Event):
+    """A person agreed to act for a firm."""
+
+    TYPE: ClassVar[str] = "identity.agent_appointed.v1"
+    appointment_id: str
+    firm_id: str
+    person_id: str
+    role: Literal["administrator", "agent"]
+
+
+class AgentRemoved(Event):
+    """A person acts for a firm no more."""
+
+    TYPE: ClassVar[str] = "identity.agent_removed.v1"
+    appointment_id: str
+    firm_id: str
+    person_id: str
+
+
+class MandateGranted(Event):
+    """Both sides agreed: the agent may act for the principal, within these bounds. What is said
+    here never changes; the mandate ends by its time or by being revoked."""
+
+    TYPE: ClassVar[str] = "identity.mandate_granted.v1"
+    mandate_id: str
+    principal_id: str
+    agent_id: str
+    item_codes: list[str] | None
+    """None: every item."""
+    valid_from: datetime
+    valid_until: datetime
+    max_uses: int | None
+    """How many matters may be handed in under it; None: any number."""
+
+
+class MandateRevoked(Event):
+    """The agent may do nothing under this mandate any more."""
+
+    TYPE: ClassVar[str] = "identity.mandate_revoked.v1"
+    mandate_id: str
+    principal_id: str
+    agent_id: str | None
+
+
+class MandateUsedUp(Event):
+    """As many matters were handed in under it as it allows: no new ones; those may be finished."""
+
+    TYPE: ClassVar[str] = "identity.mandate_used_up.v1"
+    mandate_id: str
+    principal_id: str
+    agent_id: str
+
+
 class SessionRevoked(Event):
     """Access tokens that were issued until a moment are good for nothing any more: one token, a
     family (all tokens of one sign-in in one application), all of an account, or all that a key

@@ -88,7 +88,17 @@ def _row(operation: str, scopes: frozenset[str] = USER, **more: Any) -> Route:
     return Route(method, path, "", scopes, **more)
 
 
-_PAGES = ("login", "login/code", "logout", "device", "register", "reset", "step-up", "consent")
+_PAGES = (
+    "login",
+    "login/code",
+    "logout",
+    "device",
+    "register",
+    "reset",
+    "step-up",
+    "consent",
+    "acting",
+)
 _PAGE: dict[str, Any] = {"published": False, "rate": "sign-in", "body_limit": 64 * KIB}
 
 ROUTES: tuple[Route, ...] = (
@@ -110,6 +120,19 @@ ROUTES: tuple[Route, ...] = (
             for page in _PAGES
             for method in ("GET", "POST")
         ),
+        _row("POST /v1/appointments/{appointment_id}/confirm"),
+        _row("POST /v1/appointments/{appointment_id}/refuse"),
+        _row("POST /v1/appointments/{appointment_id}/remove"),
+        _row("POST /v1/firm-claims"),
+        _row("GET /v1/firms/{firm_id}/agents"),
+        _row("POST /v1/firms/{firm_id}/agents"),
+        _row("GET /v1/mandates"),
+        _row("POST /v1/mandates"),
+        _row("GET /v1/mandates/{mandate_id}"),
+        _row("POST /v1/mandates/{mandate_id}/confirm"),
+        _row("POST /v1/mandates/{mandate_id}/refuse"),
+        _row("POST /v1/mandates/{mandate_id}/revoke"),
+        _row("GET /v1/me/principals", ANYONE),
         _row("POST /v1/accounts", PUBLIC, rate="sign-in"),
         _row("POST /v1/accounts/{account_id}/restore"),
         _row("POST /v1/accounts/{account_id}/suspend"),

@@ -118,7 +118,7 @@ async def own_view(session: AsyncSession, vault: Vault, account_id: str) -> dict
         "kind": account.kind,
         "state": account.state,
         "level": account.level,
-        "name": mask_name(plain["name"]),
+        "name": display_name(vault, account),
         "id_number": mask_id_number(plain["id_number"]) if plain["id_number"] else None,
         "phone": mask_phone(plain["phone"]) if plain["phone"] else None,
         "staff": member,
@@ -169,6 +169,25 @@ def name_and_number(vault: Vault, account: Account) -> tuple[str, str | None]:
     """Unmasked, for a check on the person's own behalf."""
     plain = _opened(vault, account)
     return plain["name"], plain["id_number"]
+
+
+def name_and_phone(vault: Vault, account: Account) -> tuple[str, str | None]:
+    """Unmasked, to compare with what somebody else said of the person."""
+    plain = _opened(vault, account)
+    return plain["name"], plain["phone"]
+
+
+def rename(vault: Vault, account: Account, name: str) -> None:
+    """A firm is called as its register says now."""
+    if _opened(vault, account)["name"] != name:
+        account.name = vault.seal(name, bound_to=_bound("name", account.id))
+        account.version += 1
+
+
+def display_name(vault: Vault, account: Account) -> str:
+    """What others may read: a firm's name, which is public, and a person's masked."""
+    name: str = _opened(vault, account)["name"]
+    return name if account.kind == "enterprise" else mask_name(name)
 
 
 def phone_of(vault: Vault, account: Account) -> str | None:

@@ -1,4 +1,4 @@
-"""The base of identity-svc's tables, which stand in models.py and models_personal.py."""
+"""The base of the tables, which stand in models.py, models_personal.py and models_agency.py."""
 
 from typing import Annotated
 

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 from kit.clock import now
 from kit.jose import BadToken
 
-from . import families, tokens
+from . import acting, families, tokens
 from .grants import EVERY_PROOF, SECRET_PROOFS
 from .models import Account, Client, RefreshFamily, RevokedToken
 
@@ -45,7 +45,8 @@ def is_live(session: Session, claims: dict[str, Any]) -> bool:
     family = session.get(RefreshFamily, family_id)
     if family is None or family.state != "active":
         return False
-    return session.get_one(Account, family.account_id).state == "active"
+    account = session.get_one(Account, family.account_id)
+    return account.state == "active" and acting.still(session, family)
 
 
 def _known(here: tokens.Round, text: str) -> Known | None:

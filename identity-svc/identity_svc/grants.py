@@ -17,7 +17,7 @@ from sqlalchemy import select
 
 from kit.clock import now
 
-from . import families, proofs, tokens
+from . import acting, families, proofs, tokens
 from .models import (
     Account,
     AuthorizationCode,
@@ -88,6 +88,7 @@ class CodeGrant(Here, AuthorizationCodeGrant):  # type: ignore[misc]
                 scope=request.scope,
                 nonce=data.get("nonce"),
                 jkt=data.get("dpop_jkt"),
+                act_for=_other_than_self(data.get("act_for")),
                 code_challenge=data["code_challenge"],
                 code_challenge_method=data["code_challenge_method"],
                 expires_at=now() + timedelta(seconds=self.here.settings.code_seconds),
@@ -126,10 +127,16 @@ class CodeGrant(Here, AuthorizationCodeGrant):  # type: ignore[misc]
             days=self.here.settings.refresh_days,
             jkt=self.here.jkt if self.request.client.is_public() else None,
         )
+        if code.act_for is not None:
+            return acting.start(session, self.here.family, code.act_for)
         return account
 
     def delete_authorization_code(self, code: AuthorizationCode) -> None:
         """It stays, marked by its family, so that a second use is noticed; a job forgets it."""
+
+
+def _other_than_self(act_for: str | None) -> str | None:
+    return None if act_for in (None, "", acting.SELF) else act_for
 
 
 class IdToken:
@@ -146,6 +153,8 @@ class IdToken:
                 issuer=here.settings.issuer,
                 seconds=here.settings.access_token_seconds,
                 client_id=code.client_id,
+                subject=here.family.account_id,
+                actor=here.family.actor_id,
                 login=here.login,
                 nonce=code.nonce,
                 beside=answer["access_token"],
@@ -182,7 +191,7 @@ class RefreshGrant(Here, RefreshTokenGrant):  # type: ignore[misc]
         account = self.here.session.get_one(Account, family.account_id)
         self.here.login = self.here.session.get_one(LoginSession, family.session_id)
         self.here.family = family
-        if account.state != "active":
+        if account.state != "active" or not acting.still(self.here.session, family):
             raise InvalidGrantError
         return account
 

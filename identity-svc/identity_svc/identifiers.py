@@ -9,6 +9,11 @@ from stdnum.iso7064 import mod_11_2
 PHONE = re.compile(r"1[3-9][0-9]{9}")
 ID_NUMBER = re.compile(r"[1-9][0-9]{16}[0-9X]")
 NAME = re.compile(r"[\w·.' \-]{2,50}")
+FIRM_NAME = re.compile(r"[\w·.,&'’()()《》〈〉/ \-]{2,100}")
+CREDIT_CODE = re.compile(r"[1-9ANY][0-9A-HJ-NPQRTUWXY][0-9]{6}[0-9A-HJ-NPQRTUWXY]{10}")
+LETTERS = "0123456789ABCDEFGHJKLMNPQRTUWXY"
+CODE_WEIGHTS = (1, 3, 9, 27, 19, 26, 16, 17, 20, 29, 25, 13, 8, 24, 10, 30, 28)
+BODY_WEIGHTS = (3, 7, 9, 10, 5, 8, 4, 2)
 OLDEST = date(1800, 1, 1)
 
 
@@ -62,6 +67,39 @@ def id_number(text: str) -> str:
             "The last character does not match the others. Check it digit by digit.",
         )
     return number
+
+
+def credit_code(text: str) -> str:
+    """A unified social credit code (GB 32100-2015): 18 characters, both check characters.
+
+    Checked here and not by python-stdnum: its `cn.uscc` refuses authorities with a letter (A, N,
+    Y) and does not look at the check character of the organisation code within (GB 11714).
+    """
+    code = re.sub(r"[\s\-]", "", text).upper()
+    if not CREDIT_CODE.fullmatch(code):
+        raise Unfit(
+            "请填写营业执照上的 18 位统一社会信用代码(不含字母 I、O、S、V、Z)。",
+            "Enter the 18 characters of the unified social credit code; it has no I, O, S, V, Z.",
+        )
+    total = sum(LETTERS.index(c) * w for c, w in zip(code, CODE_WEIGHTS, strict=False))
+    body = sum(int(c, 36) * w for c, w in zip(code[8:16], BODY_WEIGHTS, strict=True))
+    if code[17] != LETTERS[-total % 31] or code[16] != "0123456789X0"[11 - body % 11]:
+        raise Unfit(
+            "统一社会信用代码的校验位不符,请对照营业执照逐位检查。",
+            "The check characters do not match the others. Check the code digit by digit.",
+        )
+    return code
+
+
+def firm_name(text: str) -> str:
+    """A firm's name as on its licence, 2 to 100 characters."""
+    cleaned = " ".join(text.split())
+    if not FIRM_NAME.fullmatch(cleaned) or cleaned.isdigit():
+        raise Unfit(
+            "请填写营业执照上的名称(2 至 100 个字)。",
+            "Enter the name as on the licence, 2 to 100 characters.",
+        )
+    return cleaned
 
 
 def name(text: str) -> str:

@@ -8,7 +8,7 @@ from kit.clock import now
 from kit.jobs import Jobs
 from kit.runtime import Runtime
 
-from . import attempts, back_channel, keys, profiles
+from . import attempts, back_channel, keys, mandates, profiles
 from .models import (
     AuthorizationCode,
     DeviceRequest,
@@ -41,6 +41,15 @@ async def deliver_logouts(runtime: Runtime) -> None:
     """Tell clients that sign-ins are over."""
     while await back_channel.deliver(runtime) == back_channel.AT_ONCE:
         pass
+
+
+@jobs.every(seconds=60)
+async def expire_mandates(runtime: Runtime) -> None:
+    """Close mandates whose time is over. Nobody waits for it: every use looks at the time."""
+    more = True
+    while more:
+        async with runtime.sessions.begin() as session:
+            more = await mandates.expire(session) > 0
 
 
 @jobs.every(seconds=600)

@@ -11,6 +11,7 @@ from contracts.identity import AccountSuspended
 from kit.db import APPEND_ONLY, Document, Moment, Now, Sealed
 from kit.states import Transitions
 
+from . import models_agency as models_agency
 from . import models_personal as models_personal
 from .base import Base, Texts
 
@@ -212,9 +213,25 @@ class RefreshFamily(Base):
     reason: Mapped[str | None]
     jkt: Mapped[str | None]
     """Thumbprint of the key that its refresh tokens are bound to."""
+    actor_id: Mapped[str | None]
+    """Who signed in, where he acts for the account."""
+    mandate_id: Mapped[str | None]
+    """Under which mandate; None where he is appointed at a firm."""
     version: Mapped[int] = mapped_column(default=1)
     created_at: Mapped[Now]
     expires_at: Mapped[Moment]
+    __table_args__ = (
+        Index(
+            "refresh_family_actor_id_idx",
+            "actor_id",
+            postgresql_where=text("actor_id is not null"),
+        ),
+        Index(
+            "refresh_family_mandate_id_idx",
+            "mandate_id",
+            postgresql_where=text("mandate_id is not null"),
+        ),
+    )
 
     def get_scope(self) -> str:
         return self.scope
@@ -246,6 +263,8 @@ class AuthorizationCode(Base):
     nonce: Mapped[str | None]
     jkt: Mapped[str | None]
     """Thumbprint of the key that it was asked for with (dpop_jkt)."""
+    act_for: Mapped[str | None]
+    """A firm or a mandate, where the person does not act for himself."""
     code_challenge: Mapped[str]
     code_challenge_method: Mapped[str]
     expires_at: Mapped[Moment] = mapped_column(index=True)

@@ -5,19 +5,20 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .channels import Messages, aliyun
-from .providers import MiniProgram, RealNames, citizens, wechat
+from .providers import Firms, MiniProgram, RealNames, citizens, enterprises, wechat
 from .settings import Settings
 
 
 @dataclass
 class Outside:
-    """Who sends messages, who knows real names, who knows the mini-program's users; None where
+    """Who sends messages, who knows real names, firms, the mini-program's users; None where
     nobody was configured."""
 
     settings: Settings
     _messages: Messages | None = None
     _names: RealNames | None = None
     _mini_program: MiniProgram | None = None
+    _firms: Firms | None = None
 
     @property
     def messages(self) -> Messages | None:
@@ -46,8 +47,17 @@ class Outside:
             self._mini_program = wechat.WeChat(self.settings.wechat_mini_base_url, account)
         return self._mini_program
 
+    @property
+    def firms(self) -> Firms | None:
+        folder = self.settings.enterprises_keys
+        if self._firms is None and _is_there(folder):
+            assert folder is not None
+            account = enterprises.Account.load(folder)
+            self._firms = enterprises.Enterprises(self.settings.enterprises_base_url, account)
+        return self._firms
+
     async def close(self) -> None:
-        for party in (self._messages, self._names, self._mini_program):
+        for party in (self._messages, self._names, self._firms, self._mini_program):
             if party is not None:
                 await party.close()
 

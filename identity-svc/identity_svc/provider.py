@@ -24,6 +24,7 @@ from authlib.oauth2.rfc6749.requests import BasicOAuth2Payload
 from kit.clock import now
 
 from . import (
+    acting,
     client_auth,
     devices,
     endpoints,
@@ -42,6 +43,7 @@ AUTHORIZE = "/oauth2/authorize"
 TOKEN, PAR = "/oauth2/token", "/oauth2/par"
 DEVICE_PAGE = "/oauth2/device"
 LOGIN, STEP_UP, CONSENT = "/oauth2/login", "/oauth2/step-up", "/oauth2/consent"
+ACTING = "/oauth2/acting"
 THUMBPRINT = re.compile(r"[A-Za-z0-9_-]{43}")
 LONGEST_VALUE = 4096
 SECONDS = re.compile(r"[0-9]{1,9}")
@@ -57,6 +59,7 @@ TEXTS = {
     "invalid_scope": "The scope is unknown, or more than the client may have.",
     "access_denied": "The person or the server refused.",
     "consent_required": "The person has not agreed yet, and prompt=none forbids asking.",
+    "interaction_required": "The person must choose, and prompt=none forbids asking.",
     "login_required": "Nobody is signed in, and prompt=none forbids asking.",
     "invalid_dpop_proof": "A DPoP proof is missing, was used, is too old, or does not fit.",
     "unmet_authentication_requirements": "The level that was asked for cannot be reached here.",
@@ -148,14 +151,18 @@ class Provider(AuthorizationServer):  # type: ignore[misc]
         include_refresh_token: bool,
         **_: Any,
     ) -> dict[str, Any]:
+        seconds = self.here.settings.access_token_seconds
         if user is None:
             who, scope = tokens.of_client(client), client.get_allowed_scope(scope)
         else:
             assert self.here.family is not None
             assert self.here.login is not None
-            member = self.here.session.get(StaffMember, user.id)
-            who = tokens.of_account(user, member, self.here.family, self.here.login.acr)
-        seconds = self.here.settings.access_token_seconds
+            family, acr = self.here.family, self.here.login.acr
+            if family.actor_id is not None:
+                who, seconds = acting.claims(self.here.session, user, family, acr, seconds)
+            else:
+                member = self.here.session.get(StaffMember, user.id)
+                who = tokens.of_account(user, member, family, acr)
         answer: dict[str, Any] = {
             "token_type": "DPoP" if self.here.jkt else "Bearer",
             "access_token": tokens.access_token(
@@ -360,6 +367,13 @@ class Provider(AuthorizationServer):  # type: ignore[misc]
                 return self.back_to(grant.redirect_uri, told)
             if not enough:
                 return self._to_page(CONSENT, _asking_less(fields, "consent"))
+        wish = acting.wish(self.here.session, grant.client, login.account_id, fields.get("act_for"))
+        if wish == "choose" and "none" not in prompt:
+            return self._to_page(ACTING, fields)
+        if wish in ("choose", "denied"):
+            name = "interaction_required" if wish == "choose" else "access_denied"
+            told = {"error": name, "error_description": TEXTS[name], "state": state}
+            return self.back_to(grant.redirect_uri, told)
         request.user = login
         code = grant.generate_authorization_code()
         grant.save_authorization_code(code, request)

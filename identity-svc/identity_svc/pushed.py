@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 
 from authlib.oauth2.rfc6749 import InvalidRequestError
+from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session
 
 from .models import PushedRequest
@@ -43,3 +44,10 @@ def find(session: Session, uri: str, client_id: str | None, now: datetime) -> Pu
     if row is None or row.client_id != client_id or row.used_at or row.expires_at <= now:
         raise InvalidRequestError
     return row
+
+
+async def change(session: AsyncSession, uri: str, **fields: str) -> None:
+    """Let the person's choice stand in a request that waits for it."""
+    row = await session.get(PushedRequest, digest(uri), with_for_update=True)
+    if row is not None and row.used_at is None:
+        row.parameters = {**row.parameters, **fields}

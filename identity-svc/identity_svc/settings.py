@@ -44,6 +44,10 @@ class Settings(ServiceSettings):
     citizens_keys: Path | None = None
     """Folder with the `account.json` of the register of citizens; without it nobody gets L2."""
     citizens_base_url: str = "http://127.0.0.1:8090"
+    enterprises_keys: Path | None = None
+    """Folder with the `account.json` of the register of enterprises; without it no firm can be
+    registered."""
+    enterprises_base_url: str = "http://127.0.0.1:8090"
     tries_per_account: int = Field(10, ge=3)
     tries_per_address: int = Field(50, ge=5)
     registrations_per_address: int = Field(20, ge=1)

@@ -4,7 +4,7 @@ from datetime import timedelta
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from contracts.case import CaseClosed
+from contracts.case import CaseClosed, CaseMandateUsed
 from contracts.identity import AccountRegistered, AccountVerified
 from contracts.licence import (
     LicenceExpired,
@@ -17,7 +17,7 @@ from contracts.licence import (
 from kit.inbox import Meta, Subscribers
 from kit.secrets import vault_of
 
-from . import profile_rules, profiles
+from . import mandates, profile_rules, profiles
 
 on = Subscribers()
 LicenceTold = LicenceSuspended | LicenceResumed | LicenceRevoked | LicenceReplaced | LicenceExpired
@@ -110,3 +110,8 @@ async def know_closed_case(session: AsyncSession, case: CaseClosed, meta: Meta) 
         obtained_at=meta.time,
         expires_at=profile_rules.declared_until(days, meta.time),
     )
+
+
+@on(CaseMandateUsed)
+async def count_mandate_use(session: AsyncSession, use: CaseMandateUsed, _: Meta) -> None:
+    await mandates.used(session, use.mandate_id, use.uses)

@@ -121,14 +121,17 @@ def id_token(
     login: LoginSession,
     nonce: str | None,
     beside: str,
+    subject: str | None = None,
+    actor: str | None = None,
 ) -> str:
-    """An OpenID Connect id_token; `beside` is the access token that comes with it."""
+    """An OpenID Connect id_token; `beside` is the access token that comes with it. With `actor`
+    it is about `subject`, for whom the one who signed in acts."""
     at = int(time.time())
     half = hashlib.sha256(beside.encode()).digest()[:16]
     claims = {
         "iss": issuer,
         "aud": client_id,
-        "sub": login.account_id,
+        "sub": subject or login.account_id,
         "jti": uuid7().hex,
         "iat": at,
         "exp": at + seconds,
@@ -137,6 +140,7 @@ def id_token(
         "amr": login.amr,
         "sid": login.id,
         "at_hash": base64.urlsafe_b64encode(half).rstrip(b"=").decode(),
+        **({"act": {"sub": actor}} if actor else {}),
         **({"nonce": nonce} if nonce else {}),
     }
     return key.sign(claims, "JWT")

@@ -29,7 +29,7 @@ class StaffAction(KitBase):
     """The operation's name in the API reference."""
     things: Mapped[Document]
     """The parameters of its path: ids and codes; `via`: who acted for the member of staff, the
-    last one first."""
+    last one first; `for`: the applicant in whose name staff did it."""
     request_id: Mapped[str | None]
     trace_id: Mapped[str | None]
     __table_args__ = ({"info": APPEND_ONLY},)
@@ -38,16 +38,23 @@ class StaffAction(KitBase):
 def note(session: AsyncSession, request: Request, action: str) -> None:
     """Add the line for this request, if it is one of a member of the staff."""
     caller: Caller | None = request.scope.get("state", {}).get("caller")
-    if caller is None or caller.kind != "staff" or crash.planted("no_trail"):
+    if caller is None or crash.planted("no_trail"):
         return
+    if "staff" not in (caller.kind, caller.agent_kind):
+        return
+    helping = caller.kind != "staff"
     trace = context.traceparent.get()
     session.add(
         StaffAction(
             id=new_id("act"),
-            actor=caller.subject,
-            dept=caller.dept,
+            actor=(caller.agent or caller.subject) if helping else caller.subject,
+            dept=caller.agent_dept if helping else caller.dept,
             action=action,
-            things={**request.path_params, **({"via": [*caller.actors]} if caller.actors else {})},
+            things={
+                **request.path_params,
+                **({"for": caller.subject} if helping else {}),
+                **({"via": [*caller.actors]} if caller.actors and not helping else {}),
+            },
             request_id=context.request_id.get(),
             trace_id=trace[3:35] if trace else None,
         )

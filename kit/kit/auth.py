@@ -9,7 +9,7 @@ import asyncio
 import json
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import unquote, urlsplit
@@ -19,102 +19,18 @@ from fastapi import Depends, Request, Security
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from . import context, dpop
-from .errors import Forbidden, StepUpNeeded, Unauthenticated, Unavailable
+from .caller import LEVELS as LEVELS
+from .caller import MOST_ACTORS as MOST_ACTORS
+from .caller import Caller as Caller
+from .caller import actors_of as actors_of
+from .errors import Forbidden, NotMandated, StepUpNeeded, Unauthenticated, Unavailable
 from .jose import BadToken, KeySet, UnknownKey
 from .revocations import Revoked
 
 AUDIENCE = "beam"
-LEVELS = ("L0", "L1", "L2", "L3", "L4")
-MOST_ACTORS = 4
-"""How many may stand behind one another in `act` (RFC 8693 §4.1)."""
 CACHE_SIZE = 20_000
 REFRESH_SECONDS = 12 * 3600
 UNKNOWN_KID_SECONDS = 30
-
-
-@dataclass(frozen=True)
-class Caller:
-    """The verified facts of a token. `subject` is whom it is about, `actor` who holds the mouse:
-    the outermost of `actors`, behind whom stand those from whom he has it."""
-
-    subject: str
-    kind: str
-    """person | enterprise | staff | service | partner"""
-    roles: frozenset[str] = frozenset()
-    dept: str | None = None
-    region: str | None = None
-    items: frozenset[str] | None = None
-    """The items that staff are limited to; None: all of their department (see kit.rights)."""
-    level: str = "L0"
-    client_id: str = ""
-    scopes: frozenset[str] = frozenset()
-    actors: tuple[str, ...] = ()
-    jti: str = ""
-    expires: int = 0
-    issued: int = 0
-    jkt: str | None = None
-    """Thumbprint of the key that the token is bound to; then each request comes with a proof."""
-    token: str = field(default="", repr=False)
-
-    @classmethod
-    def from_claims(cls, claims: Mapping[str, Any], token: str) -> "Caller":
-        """Raises BadToken when a claim is not of its type: nothing odd gets as far as a route."""
-        texts = {name: _text(claims, name) for name in ("kind", "dept", "region", "client_id")}
-        roles, cnf = claims.get("roles", []), claims.get("cnf", {})
-        if not isinstance(roles, list) or not all(isinstance(role, str) for role in roles):
-            raise BadToken("roles")
-        items = claims.get("items")
-        if items is not None and not (
-            isinstance(items, list) and all(isinstance(item, str) for item in items)
-        ):
-            raise BadToken("items")
-        level = _text(claims, "acr") or "L0"
-        if level not in LEVELS:
-            raise BadToken("acr")
-        if not isinstance(cnf, dict) or bool(cnf) != bool(_text(cnf, "jkt")):
-            raise BadToken("cnf")
-        return cls(
-            subject=claims["sub"],
-            kind=texts["kind"] or "",
-            roles=frozenset(roles),
-            dept=texts["dept"],
-            region=texts["region"],
-            items=None if items is None else frozenset(items),
-            level=level,
-            client_id=texts["client_id"] or "",
-            scopes=frozenset((_text(claims, "scope") or "").split()),
-            actors=actors_of(claims),
-            jti=claims["jti"],
-            expires=claims["exp"],
-            issued=claims["iat"],
-            jkt=_text(cnf, "jkt"),
-            token=token,
-        )
-
-    @property
-    def actor(self) -> str | None:
-        return self.actors[0] if self.actors else None
-
-
-def actors_of(claims: Mapping[str, Any]) -> tuple[str, ...]:
-    """Who acts for the subject of a token, the present one first (RFC 8693 §4.1). Raises BadToken
-    for what is no chain, or a longer one than MOST_ACTORS."""
-    chain: list[str] = []
-    act = claims.get("act")
-    while act is not None:
-        name = act.get("sub") if isinstance(act, dict) else None
-        if not isinstance(name, str) or not name or len(chain) == MOST_ACTORS:
-            raise BadToken("act")
-        chain.append(name)
-        act = act.get("act")
-    return tuple(chain)
-
-
-def _text(claims: Mapping[str, Any], name: str) -> str | None:
-    value = claims.get(name)
-    if value is not None and not isinstance(value, str):
-        raise BadToken(name)
-    return value
 
 
 def audience_of(service: str) -> str:
@@ -174,9 +90,13 @@ class Keyring:
         caller = self._cache.get(token)
         if caller is None or caller.expires < time.time():
             return None
-        if self.revoked.refuses(caller.subject, caller.jti, caller.issued):
-            return None
-        return caller
+        return None if self._is_revoked(caller) else caller
+
+    def _is_revoked(self, caller: Caller) -> bool:
+        """Whether the token was taken back, or what its subject or its actor had."""
+        refuses = self.revoked.refuses
+        who = (caller.subject, *caller.actors)
+        return any(refuses(name, caller.jti, caller.issued) for name in who)
 
     async def verify(self, token: str) -> Caller:
         """The caller of a valid token. Raises Unauthenticated (401), or Unavailable (503)
@@ -210,7 +130,7 @@ class Keyring:
                     "统一身份服务正在启动,请稍后重试。", "Identity is starting; try again shortly."
                 ) from None
             raise _bad_token() from None
-        if self.revoked.refuses(caller.subject, caller.jti, caller.issued):
+        if self._is_revoked(caller):
             raise _bad_token()
         if len(self._cache) >= CACHE_SIZE:
             self._cache.clear()
@@ -290,7 +210,7 @@ async def authenticate(request: Request) -> Caller | None:
             if passed:
                 if len(passed) != 1 or known.kind != "service":
                     raise _bad_token()
-                known = await keyring.verify(passed[0])
+                known = replace(await keyring.verify(passed[0]), via=known.subject)
             context.actor.set(known.actor or known.subject)
             context.principal.set(known.subject if known.actors else None)
             state["caller"] = known
@@ -325,10 +245,21 @@ _Credentials = Annotated[HTTPAuthorizationCredentials | None, Security(_bearer)]
 
 
 class Gate:
-    """Lets a caller in by kind, role and level; routes use the aliases below."""
+    """Lets a caller in by kind, role and level; routes use the aliases below.
 
-    def __init__(self, *, kinds: tuple[str, ...] = (), role: str | None = None, level: str = "L0"):
-        self.kinds, self.role, self.level = kinds, role, level
+    Who acts under a mandate comes in only where `mandates` says so, since there the scope of the
+    mandate is checked; or passed on by a service that checked it.
+    """
+
+    def __init__(
+        self,
+        *,
+        kinds: tuple[str, ...] = (),
+        role: str | None = None,
+        level: str = "L0",
+        mandates: bool = False,
+    ):
+        self.kinds, self.role, self.level, self.mandates = kinds, role, level, mandates
 
     async def __call__(self, request: Request, _: _Credentials = None) -> Caller:
         caller = await authenticate(request)
@@ -343,6 +274,12 @@ class Gate:
             raise Forbidden(
                 "您当前的身份不能进行此操作。请切换身份,或联系管理员。",
                 "Your present role does not allow this.",
+            )
+        if caller.mandate is not None and not self.mandates and caller.via is None:
+            raise NotMandated(
+                "您正以受托人身份办事,此操作不在委托范围内。请切换为本人,或请委托人自己操作。",
+                "You act under a mandate, and this is not part of it. Act as yourself, or let "
+                "the principal do it.",
             )
         if LEVELS.index(caller.level) < LEVELS.index(self.level):
             needed = f'Bearer error="insufficient_user_authentication", acr_values="{self.level}"'
@@ -372,6 +309,9 @@ Public = Annotated[None, Depends(OpenDoor())]
 SignedCallback = Annotated[None, Depends(OwnProof())]
 Anyone = Annotated[Caller, Depends(Gate())]
 Applicant = Annotated[Caller, Depends(Gate(kinds=("person", "enterprise")))]
+AnyoneOrAgent = Annotated[Caller, Depends(Gate(mandates=True))]
+ApplicantOrAgent = Annotated[Caller, Depends(Gate(kinds=("person", "enterprise"), mandates=True))]
+"""Whoever applies, or acts for the applicant under a mandate: the route's query checks which."""
 Person = Annotated[Caller, Depends(Gate(kinds=("person",)))]
 Staff = Annotated[Caller, Depends(Gate(kinds=("staff",)))]
 Counter = Annotated[Caller, Depends(Gate(kinds=("staff",), role="counter"))]

@@ -71,8 +71,9 @@ class Calls:
         if request_id := context.request_id.get():
             headers["x-request-id"] = request_id
         try:
-            if as_ is not None and as_.jkt is not None:
-                # Its proof was for one request, the one to us; we vouch for having seen it.
+            if as_ is not None and (as_.jkt is not None or as_.mandate is not None):
+                # Its proof was for one request, the one to us, and its mandate is checked here;
+                # we vouch for having seen them.
                 headers["authorization"] = f"Bearer {await self._own_token()}"
                 headers["x-beam-caller"] = as_.token
             elif as_ is not None:

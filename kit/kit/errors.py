@@ -56,6 +56,10 @@ class Forbidden(Problem):
     status, code, title = 403, "forbidden", ("没有权限", "Not allowed")
 
 
+class NotMandated(Problem):
+    status, code, title = 403, "not_mandated", ("不在委托范围内", "Not part of the mandate")
+
+
 class NotFound(Problem):
     status, code, title = 404, "not_found", ("没有找到", "Not found")
 

@@ -62,7 +62,7 @@ def _codes(thing: Any) -> Iterator[tuple[CodeType, dict[str, Any]]]:
             yield inner.__code__, inner.__globals__
         return
     kind = thing if isinstance(thing, type) else type(thing)
-    for member in vars(kind).values():
+    for member in list(vars(kind).values()):  # looking at a member can add one (SQLAlchemy)
         function = getattr(member, "__func__", getattr(member, "fget", member))
         if isinstance(function, FunctionType):
             yield function.__code__, function.__globals__

@@ -5,6 +5,7 @@
     <folder>/sms/       what Aliyun gives a customer of its short messages: for identity-svc
     <folder>/citizens/  what the register of citizens gives: for identity-svc
     <folder>/wechat_mini/  what WeChat gives the owner of a mini-program: for identity-svc
+    <folder>/enterprises/  what the register of enterprises gives: for identity-svc
     <folder>/platform/  WeChat Pay's own keys: for the sandbox alone
 
 Folders have mode 0700, files 0600. Nothing here is ever shipped.
@@ -39,7 +40,8 @@ def provision(folder: Path) -> None:
     _once(folder / "wechat", _wechat_merchant)
     _once(folder / "sf", _sf_account)
     _once(folder / "sms", _sms_account)
-    _once(folder / "citizens", _citizens_account)
+    _once(folder / "citizens", _register_account)
+    _once(folder / "enterprises", _register_account)
     _once(folder / "wechat_mini", _wechat_mini_account)
     _once(folder / "platform", _platform)
 
@@ -93,8 +95,8 @@ class SMSSide:
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class CitizensSide:
-    """What the register of citizens knows of the one who asks."""
+class RegisterSide:
+    """What a register (of citizens, of firms) knows of the one who asks."""
 
     app_id: str
     secret: str
@@ -137,9 +139,9 @@ def read_sms(folder: Path) -> SMSSide:
     return SMSSide(**json.loads((folder / "sms" / "account.json").read_text("utf-8")))
 
 
-def read_citizens(folder: Path) -> CitizensSide:
-    """Read the register's side from a provisioned folder."""
-    return CitizensSide(**json.loads((folder / "citizens" / "account.json").read_text("utf-8")))
+def read_register(folder: Path, name: str) -> RegisterSide:
+    """Read the side of a register, `citizens` or `enterprises`, from a provisioned folder."""
+    return RegisterSide(**json.loads((folder / name / "account.json").read_text("utf-8")))
 
 
 def read_wechat_mini(folder: Path) -> WeChatMiniSide:
@@ -214,8 +216,8 @@ def _sms_account() -> dict[str, bytes]:
     return {"account.json": json.dumps(asdict(account)).encode()}
 
 
-def _citizens_account() -> dict[str, bytes]:
-    account = CitizensSide(app_id=f"app{secrets.token_hex(6)}", secret=secrets.token_urlsafe(32))
+def _register_account() -> dict[str, bytes]:
+    account = RegisterSide(app_id=f"app{secrets.token_hex(6)}", secret=secrets.token_urlsafe(32))
     return {"account.json": json.dumps(asdict(account)).encode()}
 
 

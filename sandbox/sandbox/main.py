@@ -10,6 +10,7 @@ from starlette.responses import JSONResponse, Response
 from . import keys
 from .book import Book
 from .citizens import api as citizens_api
+from .enterprises import api as enterprises_api
 from .posts import Chore, Courier
 from .settings import Settings
 from .sf import api as sf_api
@@ -93,7 +94,10 @@ def _furnish(app: FastAPI, settings: Settings, book: Book) -> Courier:
         ),
         sf_control.Control(push_url, book, courier),
         sms_api.Room(keys.read_sms(settings.keys), book, hang_seconds=hang),
-        citizens_api.Room(keys.read_citizens(settings.keys), book, hang_seconds=hang),
+        citizens_api.Room(keys.read_register(settings.keys, "citizens"), book, hang_seconds=hang),
+        enterprises_api.Room(
+            keys.read_register(settings.keys, "enterprises"), book, hang_seconds=hang
+        ),
         wechat_mini_api.Room(keys.read_wechat_mini(settings.keys), book, hang_seconds=hang),
     ):
         app.include_router(room.router)

@@ -26,6 +26,7 @@ def having(role: str) -> frozenset[str]:
     return frozenset(name for name in STAFF if role in (ROLES[name] or {})["roles"])
 
 
+PARTIES = APPLICANTS | STAFF
 COUNTERS, REVIEWERS = having("counter"), having("reviewer")
 SUPERVISORS, OPERATORS = having("supervisor"), having("operator")
 DEMO_DESK = frozenset({"counter", "reviewer", "supervisor", "operator"})
@@ -115,6 +116,21 @@ TABLE: dict[str, Row] = {
     "unbind_wechat": _fresh("from one's own account"),
     "sign_in_by_wechat": _public("WeChat's code says who it is"),
     "my_access_log": Row(APPLICANTS, OWNER, "who read one's own data", is_list=True),
+    "claim_firm": Row(
+        frozenset({"owner", "other"}), frozenset({"owner", "other"}), "the register decides"
+    ),
+    "appoint_agent": Row(APPLICANTS, NONE, "those who manage the firm; this is none"),
+    "list_agents": Row(APPLICANTS, NONE, "those who manage the firm; this is none"),
+    "confirm_appointment": Row(frozenset({"owner", "other"}), NONE, "the person who was asked"),
+    "refuse_appointment": Row(frozenset({"owner", "other"}), NONE, "the person who was asked"),
+    "remove_appointment": Row(APPLICANTS, NONE, "the firm's managers and the agent himself"),
+    "my_principals": Row(SIGNED_IN, SIGNED_IN, "for whom one may act oneself"),
+    "ask_mandate": Row(PARTIES, PARTIES, "in one's own name; whom it binds confirms"),
+    "list_mandates": Row(PARTIES, OWNER, "one's own, on either side", is_list=True),
+    "get_mandate": Row(PARTIES, OWNER, "its two sides"),
+    "confirm_mandate": Row(PARTIES, OWNER, "the side that did not ask"),
+    "refuse_mandate": Row(PARTIES, OWNER, "the side that did not ask"),
+    "revoke_mandate": Row(PARTIES, OWNER, "its two sides"),
     "suspend_account": Row(OPERATORS, OPERATORS, "operators run the platform's accounts"),
     "restore_account": Row(OPERATORS, OPERATORS, "as suspend_account"),
     "list_departments": _public("reference data"),

@@ -115,3 +115,14 @@ async def _remember(story: Story) -> None:
         "rating_id": rating["id"],
         "address_id": journey.facts["address_id"],
     }
+
+
+async def a_firm(cast: Cast) -> str:
+    """The account of a firm that 张三 of the demonstration represents."""
+    answer = await cast.client.post(
+        f"{cast.place.gateway}/v1/firm-claims",
+        json={"uscc": "91310115MA1K3AB43E", "name": "上海浦江味道餐饮管理有限公司"},
+        headers={"authorization": f"Bearer {cast.token('other', sub='acc_zhangsan')}"},
+    )
+    assert answer.status_code == 200, answer.text
+    return str(answer.json()["id"])

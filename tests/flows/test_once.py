@@ -4,6 +4,7 @@ import asyncio
 import secrets
 from collections import Counter
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 import httpx
@@ -13,12 +14,13 @@ from beam.journey import steps
 from beam.journey.door import Door
 from beam.journey.stage import Stage, until
 from beam.journey.steps import CITIZEN, FIRE, LEAD, Journey
+from kit.clock import now
 from kit.ids import uuid7
 
 from .cast import Cast
 from .people import People
 from .reference import operations
-from .story import Story, prepare, register
+from .story import Story, a_firm, prepare, register
 
 AT_ONCE = 50
 WITHOUT_KEY = {"send_phone_code": "one code a minute for a number, whatever the key; see below"}
@@ -77,6 +79,7 @@ async def creations(cast: Cast, story: Story, people: People) -> dict[str, Creat
         "case": ("case", 'select count(*) from "case" where applicant_id = $1', (owner,)),
         "shown": ("licence", "select count(*) from presentation where licence_id = $1", (licence,)),
     }
+    firm = await a_firm(cast)
     dept = "".join(secrets.choice("ABCDEFGHJK") for _ in range(8))
     found = {
         "register_person": Creation(
@@ -129,6 +132,22 @@ async def creations(cast: Cast, story: Story, people: People) -> dict[str, Creat
                 "select count(*) from staff_member where number = $1",
                 (dept.lower(),),
             ),
+        ),
+        "appoint_agent": Creation(
+            "acc_zhangsan",
+            f"/v1/firms/{firm}/agents",
+            {"name": "李四", "phone": "13800000002", "role": "agent"},
+            ("identity", "select count(*) from appointment where firm_id = $1", (firm,)),
+        ),
+        "ask_mandate": Creation(
+            "other",
+            "/v1/mandates",
+            {
+                "side": "principal",
+                "other": {"name": "张三", "phone": "13800000001"},
+                "valid_until": (now() + timedelta(days=1)).isoformat(),
+            },
+            ("identity", "select count(*) from mandate where principal_id = $1", ("acc_lisi",)),
         ),
         "request_correction": Creation(
             "helping reviewer",

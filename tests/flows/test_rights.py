@@ -18,7 +18,7 @@ from kit.ids import uuid7
 from .cast import ROLES, Cast
 from .reference import Operation, hidden_operations, operations
 from .rights import NONE, TABLE, Row
-from .story import Story
+from .story import Story, a_firm
 
 ITEM = "T99"
 """An item of the lead department made for these tests; the rights of the catalogue are tried on it
@@ -45,6 +45,7 @@ def bodies(story: Story, content: dict[str, Any]) -> dict[str, Any]:
         "change_phone": {"phone": "13900000000", "phone_code": {"id": "otp_x", "code": "1"}},
         "bind_wechat": {"code": "x"},
         "sign_in_by_wechat": {"client_id": "x", "code": "x", "code_challenge": "x" * 43},
+        "appoint_agent": {"name": "李四", "phone": "13800000002", "role": "agent"},
         "add_address": {"name": person.receiver, "mobile": person.mobile, "street": person.street},
         "open_case": {"item_code": "A05"},
         "save_case": {"form": {}},
@@ -146,8 +147,19 @@ async def bench(cast: Cast, story: Story) -> Bench:
         read = await database.fetchval(
             "select id from access_log where account_id = $1", story.account_id
         )
+        mandate = f"mnd_{uuid7().hex}"
+        await database.execute(
+            "insert into mandate (id, principal_id, agent_id, label, asked_by, state, version,"
+            " valid_from, valid_until, uses) values ($1, $2, 'acc_zhangsan', '', 'agent',"
+            " 'requested', 1, now(), now() + interval '1 day', 0)",
+            mandate,
+            story.account_id,
+        )
     ids = {
         **story.ids,
+        "mandate_id": mandate,
+        "firm_id": await a_firm(cast),
+        "appointment_id": f"apt_{uuid7().hex}",
         "order_id": order,
         "read_id": read,
         "code": ITEM,

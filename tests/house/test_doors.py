@@ -21,6 +21,7 @@ from .conftest import SERVICES
 OWN_TRANSACTIONS = {
     "/oauth2/": "Authlib's core runs on a synchronous session; endpoints.py commits it",
     "/.well-known/": "public documents, no database act",
+    "/v1/firm-claims": "the register is asked between two transactions",
     "/v1/phone-codes": "the message is sent after the commit",
     "/callbacks/wechat": "a notice is verified by asking for keys first, then stored in one go",
     "/v1/payments/{payment_id}/attempts": "the channel is called between two transactions",

@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 from fastapi import Query, Request, Response
 
-from kit.auth import Anyone, Applicant
+from kit.auth import AnyoneOrAgent, ApplicantOrAgent
 from kit.pages import Cursor, Limit, Page, clamp, link
 from kit.routing import NOT_MODIFIED, IfMatch, Session, check_version, etag, not_modified
 from kit.routing import router as new_router
@@ -18,7 +18,7 @@ UNFIT: dict[int | str, dict[str, Any]] = {415: {"description": "neither PDF, PNG
 
 @router.post("", status_code=201)
 async def open_case(
-    session: Session, caller: Applicant, body: DraftIn, request: Request, response: Response
+    session: Session, caller: ApplicantOrAgent, body: DraftIn, request: Request, response: Response
 ) -> CaseOut:
     """Open a draft of an item; what the government already holds is not asked for."""
     runtime = request.app.state.runtime
@@ -33,7 +33,7 @@ async def open_case(
 @router.get("")
 async def list_cases(
     session: Session,
-    caller: Anyone,
+    caller: AnyoneOrAgent,
     request: Request,
     limit: Limit = 20,
     cursor: Cursor = None,
@@ -41,7 +41,12 @@ async def list_cases(
 ) -> Page[CaseLine]:
     """The caller's cases, or those of the caller's department and region; newest first."""
     cursors, limit = request.app.state.runtime.cursors, clamp(limit)
-    filters = {"list": "cases", "subject": caller.subject, "state": state}
+    filters = {
+        "list": "cases",
+        "subject": caller.subject,
+        "mandate": caller.mandate,
+        "state": state,
+    }
     after = cursors.read(cursor, filters)
     rows = await cases.listed(
         session, caller, after=after[0] if after else None, limit=limit, state=state
@@ -57,7 +62,7 @@ async def list_cases(
 
 @router.get("/{case_id}", responses=NOT_MODIFIED)
 async def get_case(
-    session: Session, caller: Anyone, case_id: str, request: Request, response: Response
+    session: Session, caller: AnyoneOrAgent, case_id: str, request: Request, response: Response
 ) -> CaseOut:
     """One case, whole, with its ETag."""
     case = await rights.case_for(session, case_id, caller)
@@ -70,7 +75,7 @@ async def get_case(
 @router.patch("/{case_id}")
 async def save_case(
     session: Session,
-    caller: Applicant,
+    caller: ApplicantOrAgent,
     case_id: str,
     body: SaveIn,
     seen: IfMatch,
@@ -88,7 +93,7 @@ async def save_case(
 
 @router.put("/{case_id}/materials/{slot_id}", responses=UNFIT)
 async def upload_material(
-    session: Session, caller: Applicant, case_id: str, slot_id: str, request: Request
+    session: Session, caller: ApplicantOrAgent, case_id: str, slot_id: str, request: Request
 ) -> SlotOut:
     """Upload a material: the body is the file itself (PDF, PNG or JPEG)."""
     case = await rights.own_case(session, case_id, caller)
@@ -100,7 +105,7 @@ async def upload_material(
 
 @router.get("/{case_id}/materials/{slot_id}/content", response_class=Response)
 async def download_material(
-    session: Session, caller: Anyone, case_id: str, slot_id: str, request: Request
+    session: Session, caller: AnyoneOrAgent, case_id: str, slot_id: str, request: Request
 ) -> Response:
     """The file in a slot, for the applicant and the departments that work on the case."""
     case = await rights.case_for(session, case_id, caller)
@@ -117,7 +122,7 @@ async def download_material(
 @router.post("/{case_id}/submit")
 async def submit_case(
     session: Session,
-    caller: Applicant,
+    caller: ApplicantOrAgent,
     case_id: str,
     seen: IfMatch,
     request: Request,
@@ -134,7 +139,7 @@ async def submit_case(
 
 @router.post("/{case_id}/correct")
 async def answer_correction(
-    session: Session, caller: Applicant, case_id: str, request: Request, response: Response
+    session: Session, caller: ApplicantOrAgent, case_id: str, request: Request, response: Response
 ) -> CaseOut:
     """Say that what was asked for is mended; the clock runs again."""
     case = await rights.own_case(session, case_id, caller)
@@ -145,7 +150,7 @@ async def answer_correction(
 
 @router.post("/{case_id}/withdraw")
 async def withdraw_case(
-    session: Session, caller: Applicant, case_id: str, request: Request, response: Response
+    session: Session, caller: ApplicantOrAgent, case_id: str, request: Request, response: Response
 ) -> CaseOut:
     """Take the case back; what was paid is refunded."""
     case = await rights.own_case(session, case_id, caller)
@@ -155,7 +160,7 @@ async def withdraw_case(
 
 
 @router.get("/{case_id}/timeline")
-async def get_timeline(session: Session, caller: Anyone, case_id: str) -> TimelineOut:
+async def get_timeline(session: Session, caller: AnyoneOrAgent, case_id: str) -> TimelineOut:
     """Everything that happened, as a hash chain, and whether the chain is intact."""
     case = await rights.case_for(session, case_id, caller)
     entries = await timeline.entries(session, case.id)
@@ -169,7 +174,7 @@ async def get_timeline(session: Session, caller: Anyone, case_id: str) -> Timeli
 
 
 @router.get("/{case_id}/clock")
-async def get_clock(session: Session, caller: Anyone, case_id: str) -> ClockOut:
+async def get_clock(session: Session, caller: AnyoneOrAgent, case_id: str) -> ClockOut:
     """The lawful clock: due dates, days used, pauses, and why each day counts or not."""
     case = await rights.case_for(session, case_id, caller)
     return ClockOut.model_validate(await clocks.shown(session, case))

@@ -1,4 +1,4 @@
-"""Parties that know who a person is, one file each."""
+"""Parties that know who a person or a firm is, one file each."""
 
 from dataclasses import dataclass
 from typing import Literal, Protocol
@@ -15,11 +15,28 @@ class Verdict:
     trace: str | None = None
 
 
+@dataclass(frozen=True)
+class FirmVerdict(Verdict):
+    """What a register of firms says; `legal_representative` only of a firm that matches."""
+
+    legal_representative: bool = False
+
+
 class RealNames(Protocol):
     """Checks a name against an identity number."""
 
     async def verify(self, name: str, id_number: str) -> Verdict:
         """Whatever goes wrong on the way is `unavailable`: asking is harmless, ask again."""
+
+    async def close(self) -> None: ...
+
+
+class Firms(Protocol):
+    """Checks a firm's name against its unified social credit code, and who represents it."""
+
+    async def verify(self, uscc: str, name: str, id_number: str) -> FirmVerdict:
+        """`id_number`: of the person who says to be the legal representative. Whatever goes wrong
+        on the way is `unavailable`: asking is harmless, ask again."""
 
     async def close(self) -> None: ...
 

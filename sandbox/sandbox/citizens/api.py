@@ -1,15 +1,11 @@
 """`POST /identity/v1/verify`: does this name belong to this identity number?
 
-Signed as `X-Signature: hex(hmac-sha256(secret, "timestamp\nnonce\nsha256(body)"))` beside
-`X-App-Id`, `X-Timestamp` (seconds) and `X-Nonce`. Answers `{"result", "trace_id"}` with
+Signed as signed.py says. Answers `{"result", "trace_id"}` with
 match, mismatch, not_found or unavailable, or 401/400 `{"code"}`. Magic names: 不可用 is
 `unavailable`, 超时 keeps the caller waiting.
 """
 
-import hashlib
-import hmac
 import json
-import time
 import uuid
 from typing import Any
 
@@ -17,11 +13,10 @@ from fastapi import APIRouter, Request
 from pydantic import BaseModel
 from starlette.responses import JSONResponse, Response
 
-from .. import faults
+from .. import faults, signed
 from ..book import Book
-from ..keys import CitizensSide
+from ..keys import RegisterSide
 
-_TOLERANCE = 300
 _WEIGHTS = (7, 9, 10, 5, 8, 4, 2, 1, 6, 3, 7, 9, 10, 5, 8, 4, 2)
 SYNTHETIC = {
     "310115199003077411": "张三",
@@ -41,7 +36,7 @@ class Citizen(BaseModel):
 class Room:
     """The register and its control as one router."""
 
-    def __init__(self, side: CitizensSide, book: Book, *, hang_seconds: float) -> None:
+    def __init__(self, side: RegisterSide, book: Book, *, hang_seconds: float) -> None:
         self._side, self._book, self._hang_seconds = side, book, hang_seconds
         with book.act() as db:
             db.executemany("INSERT OR IGNORE INTO citizens VALUES (?, ?)", SYNTHETIC.items())
@@ -55,7 +50,7 @@ class Room:
     async def verify(self, request: Request) -> Response:
         """Check the signature, then name against number."""
         body = await request.body()
-        wrong = self._signed(request, body)
+        wrong = signed.wrong(request, body, self._side, self._book, "citizens")
         if wrong is not None:
             return JSONResponse({"code": wrong}, 401)
         fault = faults.take(self._book, "citizens", "verify")
@@ -80,27 +75,6 @@ class Room:
         else:
             result = "match" if known["name"] == name else "mismatch"
         return JSONResponse({"result": result, "trace_id": uuid.uuid4().hex})
-
-    def _signed(self, request: Request, body: bytes) -> str | None:
-        headers = request.headers
-        stamp, nonce = headers.get("x-timestamp", ""), headers.get("x-nonce", "")
-        if headers.get("x-app-id") != self._side.app_id:
-            return "unknown_app"
-        now = time.time()
-        if not (stamp.isascii() and stamp.isdigit() and abs(now - int(stamp)) <= _TOLERANCE):
-            return "stale"
-        text = f"{stamp}\n{nonce}\n{hashlib.sha256(body).hexdigest()}"
-        right = hmac.new(self._side.secret.encode(), text.encode(), hashlib.sha256).hexdigest()
-        if len(nonce) < 16 or not hmac.compare_digest(
-            right.encode(), headers.get("x-signature", "").encode()
-        ):
-            return "bad_signature"
-        with self._book.act() as db:
-            db.execute("DELETE FROM nonces WHERE at < ?", (now - 2 * _TOLERANCE,))
-            new = db.execute(
-                "INSERT OR IGNORE INTO nonces VALUES (?, ?)", (f"citizens|{nonce}", now)
-            )
-        return None if new.rowcount else "repeated"
 
     async def put(self, citizen: Citizen) -> None:
         """Enter somebody into the register."""
