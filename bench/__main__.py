@@ -19,11 +19,14 @@ def main() -> int:
     parser.add_argument("groups", nargs="*", metavar="group", help=f"of: {', '.join(groups)}")
     parser.add_argument("--quick", action="store_true", help="fewer rounds and variants")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the report there")
+    parser.add_argument(
+        "--profile", type=Path, metavar="FOLDER", help="what py-spy sees of the programs, there"
+    )
     asked = parser.parse_args()
     unknown = set(asked.groups) - set(groups)
     if unknown:
         parser.error(f"no group {', '.join(sorted(unknown))}; there are: {', '.join(groups)}")
-    bench = Bench(quick=asked.quick)
+    bench = Bench(quick=asked.quick, profiles=asked.profile)
     print(
         f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}, {load.tool()}, "
         f"{bench.rounds} rounds of {bench.seconds} s, median of the ratios of each round"

@@ -1,12 +1,15 @@
 """Load on loopback: `wrk` where there is one, else a small loader of our own."""
 
 import asyncio
+import itertools
 import re
+import secrets
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,14 +35,17 @@ def fire(
     connections: int,
     seconds: int,
     headers: Mapping[str, str],
+    body: str | None = None,
     pin: Sequence[str] = (),
 ) -> Load:
-    """Closed-loop load: each connection asks again as soon as it has its answer. `pin` is put in
-    front of the command (`taskset …`)."""
+    """Closed-loop load: each connection asks again as soon as it has its answer. With a `body`
+    it posts, each time under another Idempotency-Key. `pin` is put in front of the command
+    (`taskset …`)."""
     if shutil.which("wrk"):
-        return _wrk(url, connections, seconds, headers, pin)
+        return _wrk(url, connections, seconds, headers, body, pin)
     command = [*pin, sys.executable, "-m", "bench.load", url, str(connections), str(seconds)]
     command += [f"{name}: {value}" for name, value in headers.items()]
+    command += ["--post", body] if body is not None else []
     root = Path(__file__).resolve().parent.parent
     out = subprocess.run(command, capture_output=True, text=True, check=True, cwd=root).stdout
     rps, requests, p50, p99, errors = out.split()
@@ -49,13 +55,34 @@ def fire(
 _UNITS = {"us": 0.001, "ms": 1.0, "s": 1000.0, "m": 60_000.0}
 
 
+_POSTS = """
+local count, body = 0, [==[{body}]==]
+wrk.headers["Content-Type"] = "application/json"
+request = function()
+  count = count + 1
+  wrk.headers["Idempotency-Key"] = "{prefix}-" .. count
+  return wrk.format("POST", nil, nil, body)
+end
+"""
+
+
 def _wrk(
-    url: str, connections: int, seconds: int, headers: Mapping[str, str], pin: Sequence[str]
+    url: str,
+    connections: int,
+    seconds: int,
+    headers: Mapping[str, str],
+    body: str | None,
+    pin: Sequence[str],
 ) -> Load:
     command = [*pin, "wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--latency"]
     for name, value in headers.items():
         command += ["-H", f"{name}: {value}"]
-    out = subprocess.run([*command, url], capture_output=True, text=True, check=True).stdout
+    with tempfile.NamedTemporaryFile("w", suffix=".lua") as script:
+        if body is not None:
+            script.write(_POSTS.format(body=body, prefix=secrets.token_hex(6)))
+            script.flush()
+            command += ["-s", script.name]
+        out = subprocess.run([*command, url], capture_output=True, text=True, check=True).stdout
 
     def percentile(which: int) -> float:
         found = re.search(rf"^\s+{which}%\s+([\d.]+)(us|ms|s|m)\s*$", out, re.MULTILINE)
@@ -78,7 +105,7 @@ def _wrk(
 class _Asker(asyncio.Protocol):
     """One connection; counts whole answers with a Content-Length."""
 
-    def __init__(self, raw: bytes, times: list[float], bad: list[int]) -> None:
+    def __init__(self, raw: Callable[[], bytes], times: list[float], bad: list[int]) -> None:
         self.raw, self.times, self.bad = raw, times, bad
         self.buffer = b""
 
@@ -88,7 +115,7 @@ class _Asker(asyncio.Protocol):
 
     def _ask(self) -> None:
         self.began = time.perf_counter()
-        self.transport.write(self.raw)
+        self.transport.write(self.raw())
 
     def data_received(self, data: bytes) -> None:
         self.buffer += data
@@ -108,11 +135,22 @@ class _Asker(asyncio.Protocol):
         self.bad[0] += exc is not None
 
 
-async def _own(url: str, connections: int, seconds: float, headers: list[str]) -> None:
+async def _own(url: str, connections: int, seconds: float, body: str, headers: list[str]) -> None:
     address, _, path = url.removeprefix("http://").partition("/")
     host, _, port = address.partition(":")
-    lines = [f"GET /{path} HTTP/1.1", f"Host: {address}", *headers, "", ""]
-    raw = "\r\n".join(lines).encode()
+    content = body.encode()
+    if content:
+        length = f"Content-Length: {len(content)}"
+        headers = [*headers, "Content-Type: application/json", length]
+    method = "POST" if content else "GET"
+    lines = [f"{method} /{path} HTTP/1.1", f"Host: {address}", *headers, ""]
+    head = "\r\n".join(lines).encode()
+    prefix, count = secrets.token_hex(6), itertools.count()
+
+    def raw() -> bytes:
+        key = f"Idempotency-Key: {prefix}-{next(count)}\r\n".encode() if content else b""
+        return b"%b%b\r\n%b" % (head, key, content)
+
     loop = asyncio.get_running_loop()
     times: list[float] = []
     bad = [0]
@@ -135,4 +173,6 @@ async def _own(url: str, connections: int, seconds: float, headers: list[str]) -
 if __name__ == "__main__":
     import uvloop
 
-    uvloop.run(_own(sys.argv[1], int(sys.argv[2]), float(sys.argv[3]), sys.argv[4:]))
+    _, where, many, long, *more = sys.argv
+    post = more.pop() if "--post" in more[-2:-1] else ""
+    uvloop.run(_own(where, int(many), float(long), post, more[:-1] if post else more))

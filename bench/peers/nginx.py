@@ -15,7 +15,7 @@ http {{
 """
 _SERVICE = """
   server {{ listen 127.0.0.1:{port} backlog=4096; default_type application/json;
-           location / {{ return 200 '{body}'; }} }}
+           {more} location / {{ return 200 '{body}'; }} }}
 """
 _PROXY = """
   upstream service {{ server 127.0.0.1:{upstream}; keepalive 256; keepalive_requests 100000000; }}
@@ -40,9 +40,11 @@ def _write(folder: Path, name: str, inner: str) -> list[str]:
     return [program, "-p", str(folder), "-c", str(file), "-e", str(folder / f"{name}.log")]
 
 
-def service(folder: Path, port: int) -> list[str]:
-    """The command of a service that answers one JSON document, faster than any gateway."""
-    return _write(folder, "service", _SERVICE.format(port=port, body=BODY))
+def service(folder: Path, port: int, *, public: bool = False) -> list[str]:
+    """The command of a service that answers one JSON document, faster than any gateway;
+    `public`: everybody may keep it for a minute."""
+    more = "add_header Cache-Control 'public, max-age=60';" if public else ""
+    return _write(folder, "service", _SERVICE.format(port=port, body=BODY, more=more))
 
 
 def proxy(folder: Path, port: int, upstream: int) -> list[str]:

@@ -62,7 +62,7 @@ def platform_memory(run_file: Path) -> dict[str, float]:
     return memory
 
 
-def _free_base() -> int:
+def free_base() -> int:
     """A base whose ports are all free."""
     while True:
         with socket.socket() as sock:
@@ -82,7 +82,7 @@ def _is_free(port: int) -> bool:
 
 
 @contextlib.asynccontextmanager
-async def _platform(bench: Bench, data: Path, base: int) -> AsyncIterator[float]:
+async def platform(bench: Bench, data: Path, base: int) -> AsyncIterator[float]:
     """Run a platform of our own; gives the seconds until it was ready."""
     env = {**os.environ, "BEAM_DATA": str(data), "BEAM_PORT_BASE": str(base)}
     root = Path(__file__).resolve().parents[2]
@@ -115,11 +115,11 @@ async def run(bench: Bench) -> None:
         if took is not None:
             _start(bench, "next", float(took), NEXT_START_SECONDS)
         return
-    data, base = bench.folder / "data", _free_base()
+    data, base = bench.folder / "data", free_base()
     try:
-        async with _platform(bench, data, base) as took:
+        async with platform(bench, data, base) as took:
             _start(bench, "first", took, FIRST_START_SECONDS)
-        async with _platform(bench, data, base) as took:
+        async with platform(bench, data, base) as took:
             _start(bench, "next", took, NEXT_START_SECONDS)
             await asyncio.sleep(3)
             _memory(bench, data / "run.json")
