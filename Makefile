@@ -9,7 +9,7 @@ PY := .venv/bin/python
 
 .PHONY: help
 help: ## 显示这份说明 / show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: install
 install: ## 按锁定的版本安装到 .venv / install what requirements.lock names into .venv
@@ -130,6 +130,13 @@ roll: ## 容器部署:逐个更换,不丢请求 / replace replicas, no request l
 .PHONY: reload-broker
 reload-broker: ## 容器部署:NATS 重读账号 / let the broker read its accounts again
 	@$(COMPOSE) up --no-deps prepare && $(HOST) reload-broker
+
+.PHONY: lint-compose
+lint-compose: ## compose 文件的外部检查(需要 npm) / the compose files by a linter of others (npm)
+	@if command -v npx >/dev/null; then \
+		npx --yes dclint@3.1.0 -q deploy/compose.yaml deploy/observability/compose.observability.yaml \
+			&& echo "✓ dclint"; \
+	else echo "· 跳过:没有 npm / skipped: no npm here"; fi
 
 .PHONY: clean
 clean: ## 停止并删除数据与缓存 / stop it and delete data and caches

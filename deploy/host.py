@@ -38,6 +38,7 @@ from setting_kinds import wrong  # noqa: E402
 from beam import VERSION, backups  # noqa: E402  (these two need the standard library only)
 
 ROLLABLE = (*SERVICES, "gateway")
+SINGLE = ("postgres", "nats", "proxy")
 
 
 def main() -> int:
@@ -236,6 +237,11 @@ def upgrade() -> int:
     """To the code and settings of now: backup, image, migrations, a rolling restart, a look."""
     _settings_are_right()
     before = _image_that_runs()
+    if changed := _to_be_replaced():
+        print(
+            f"! {', '.join(changed)} 的设置有变化,最后会重启几秒,期间请求会失败 / "
+            "will be restarted at the end, for some seconds requests fail"
+        )
     saved = backups.default_name(DEPLOY / "backups")
     backup(saved)
     compose("build", "init")
@@ -256,6 +262,17 @@ def upgrade() -> int:
     )
     compose("--profile", "ops", "run", "--rm", "--no-deps", "smoke")
     return 0
+
+
+def _to_be_replaced() -> list[str]:
+    """Which of those that there can be only one of run with other settings than those of now."""
+    changed = []
+    for line in compose("config", "--hash", ",".join(SINGLE), capture=True).splitlines():
+        name, wanted = line.split()
+        label = '{{index .Config.Labels "com.docker.compose.config-hash"}}'
+        running = compose("ps", "-q", name, capture=True).split()
+        changed += [name for c in running if docker("inspect", "-f", label, c) != wanted]
+    return changed
 
 
 def _image_that_runs() -> str:
