@@ -270,7 +270,12 @@ def _line(version: str) -> list[str]:
 
 def check_server(server: Server, manifest: Mapping[str, Any]) -> None:
     """Raise Refused when the server is of another major version than the backup's."""
-    ours, theirs = server.version, manifest["postgres"]
+    check_major(server.version, manifest)
+
+
+def check_major(ours: str, manifest: Mapping[str, Any]) -> None:
+    """The same for a server that is not running: `ours` is the version of its programs."""
+    theirs = manifest["postgres"]
     if ours.split(".")[0] != theirs.split(".")[0]:
         raise Refused(
             f"备份来自 PostgreSQL {theirs},当前是 {ours},主版本不同。",

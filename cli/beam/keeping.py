@@ -2,6 +2,7 @@
 
 import asyncio
 import shutil
+import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -29,6 +30,12 @@ def _tools(server: PostgresServer) -> backups.Server:
         connection=("-h", "127.0.0.1", "-p", str(parts.port), "-U", SUPERUSER),
         environment={"PGPASSWORD": server.superuser_password},
     )
+
+
+def _programs_version() -> str:
+    """Of the embedded PostgreSQL: 18.4."""
+    command = [str(install_folder() / "bin" / "postgres"), "--version"]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()[-1]
 
 
 @contextmanager
@@ -63,20 +70,20 @@ def backup(place: Place, target: Path | None) -> tuple[Path, dict[str, Any]]:
 def restore(place: Place, source: Path) -> dict[str, Any]:
     """Put a backup in place of what the data folder holds, which is moved aside, not deleted.
 
-    Refuses while the platform runs, and for a backup of another version."""
+    Refuses while the platform runs, and for a backup of another version of it or of PostgreSQL."""
     if (pid := place.holder()) is not None:
         raise Trouble(
             f"平台正在运行(进程 {pid}),不能恢复。请先执行 make stop。",
             f"The platform is running (process {pid}): run make stop first.",
         )
     with _told(), backups.opened(source.absolute(), VERSION) as (folder, manifest):
+        backups.check_major(_programs_version(), manifest)
         place.open()
         try:
             _move_aside(place.data)
             _put_back(folder / "files", place.data)
             with PostgresServer(place.data / "postgres", place.postgres_port) as server:
                 tools = _tools(server)
-                backups.check_server(tools, manifest)
                 secrets = SecretStore(place.data)
                 asyncio.run(provision(server.dsn(), secrets.database_passwords()))
                 backups.fill(tools, folder, manifest)

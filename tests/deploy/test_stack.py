@@ -39,6 +39,29 @@ def test_secrets_are_written_once(stack: Stack):
     assert (stack.folder / "secrets").stat().st_mode & 0o777 == 0o700
 
 
+ASK_THE_REGISTER = """
+import asyncio, os, pathlib
+from identity_svc.providers import citizens
+account = citizens.Account.load(pathlib.Path(os.environ["BEAM_CITIZENS_KEYS"]))
+register = citizens.Citizens(os.environ["BEAM_CITIZENS_BASE_URL"], account)
+print(asyncio.run(register.verify("张三", "310115199003077411")))
+"""
+READ_MESSAGES = """
+import sys, urllib.request
+print(urllib.request.urlopen("http://127.0.0.1:8000/_sim/sms/book?phone=" + sys.argv[1]).read())
+"""
+
+
+async def test_messages_and_the_register_of_citizens_are_reached(stack: Stack):
+    door, phone = stack.caller("newcomer"), f"139{secrets.randbelow(10**8):08d}"
+    answer = await door.client.post("/v1/phone-codes", json={"phone": phone})
+    assert answer.status_code == 201, answer.text
+    (sandbox,), (identity,) = stack.containers("sandbox"), stack.containers("identity")
+    assert phone in docker("exec", sandbox, "python", "-c", READ_MESSAGES, phone)
+    assert "result='match'" in docker("exec", identity, "python", "-c", ASK_THE_REGISTER)
+    await door.close()
+
+
 def test_every_container_is_nobody_and_has_no_rights(stack: Stack):
     for container in stack.compose("ps", "-q").split():
         pid = docker("inspect", "-f", "{{.State.Pid}}", container)
