@@ -15,7 +15,6 @@ ENV = DEPLOY / ".env"
 SERVICES = (
     "identity", "catalog", "case", "licence", "payment", "logistics", "helpdesk", "exchange",
 )  # fmt: skip
-PARTS = ("database", "nats", "client")
 
 
 def command() -> list[str]:

@@ -8,7 +8,7 @@ import socket
 from collections.abc import Iterator
 from pathlib import Path
 
-from engine import ENV, PARTS, SECRETS, SERVICES, docker, settings
+from engine import DEPLOY, ENV, SECRETS, docker, settings
 from setting_kinds import wrong
 
 MEMORY_MIB, DISK_MIB = 3000, 5000
@@ -82,10 +82,11 @@ def _files() -> Iterator[tuple[bool, str, str]]:
         "deploy/.env 仅本人可读" if closed else "deploy/.env 他人可读,请执行 chmod 600 deploy/.env",
         "who may read deploy/.env",
     )
-    wanted = ["postgres_admin", "secrets.json", "clients.json", "gateway.nats"]
-    wanted += [f"{service}.{part}" for service in SERVICES for part in PARTS]
-    wanted += [f"vault/{service}.json" for service in SERVICES]
-    wanted += ["grafana_admin"] if settings().get("OBSERVABILITY") == "on" else []
+    files = [DEPLOY / "compose.yaml"]
+    if settings().get("OBSERVABILITY") == "on":
+        files.append(DEPLOY / "observability" / "compose.observability.yaml")
+    named = (re.findall(r"\{file: \./secrets/(\S+)\}", file.read_text("utf-8")) for file in files)
+    wanted = [name for names in named for name in names]
     missing = [name for name in wanted if not (SECRETS / name).is_file()]
     empty = [n for n in wanted if n not in missing and (SECRETS / n).stat().st_size < 16]
     odd = missing + empty

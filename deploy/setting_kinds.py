@@ -29,7 +29,7 @@ PATTERNS: tuple[tuple[str, str, str, str], ...] = (
     (r"BEAM_IMAGE", r"[a-z0-9][\w./:-]*", "镜像名", "the name of an image"),
     (r"\w+_IMAGE", r"\S+(:(?!latest$)[\w][\w.-]*|@sha256:[0-9a-f]{64})",
      "带版本(非 latest)或摘要的镜像", "an image with its version (not latest) or digest"),
-    (r"\w+_KEYS", r"/run/keys/[a-z]+|", "/run/keys/某方", "/run/keys/<party>"),
+    (r"\w+_KEYS", r"/run/keys/[\w-]+|", "/run/keys/某方", "/run/keys/<party>"),
     (r"TRACES", r"https?://\S+|", "http(s):// 地址", "an http(s):// URL"),
     (r"TRACES_RATIO", r"0|1|1\.0+|0?\.\d+", "0 到 1 的数", "a number from 0 to 1"),
     (r"PROMETHEUS_KEEP", r"[1-9]\d*(h|d|w|y)", "如 30d", "like 30d"),
