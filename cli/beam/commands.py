@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from . import VERSION, identity_desk
+from . import VERSION, client_desk, identity_desk
 from .place import Place
 from .programs import BY_NAME, PROGRAMS
 from .told import Language
@@ -18,6 +18,7 @@ from .trouble import Trouble
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
 app.add_typer(identity_desk.keys, name="keys")
+app.add_typer(client_desk.client, name="client")
 
 
 @app.callback()

@@ -39,13 +39,12 @@ def by_assertion(here: tokens.Round) -> Prove:
         try:
             name = claimed_subject(assertion)
             client: Client | None = query_client(name) if name.isprintable() else None
-            if client is None or client.jwks is None:
+            keys = KeySet(client.jwks) if client is not None and client.jwks else here.remote
+            if client is None or not client.has_keys() or keys is None:
                 raise wrong
             if request.fields.get("client_id", name) != name:
                 raise wrong
-            claims = KeySet(client.jwks).verify_assertion(
-                assertion, client_id=name, audience=here.settings.issuer
-            )
+            claims = keys.verify_assertion(assertion, client_id=name, audience=here.settings.issuer)
         except BadToken:
             raise wrong from None
         ends = datetime.fromtimestamp(claims["exp"], UTC) + timedelta(seconds=LEEWAY_SECONDS)

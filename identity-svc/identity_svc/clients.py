@@ -11,7 +11,7 @@ from sqlalchemy import or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from kit.errors import NotFound
+from kit.errors import Invalid, NotFound
 from kit.ids import new_id
 
 from . import families
@@ -25,6 +25,13 @@ from .tokens import digest
 MINI_PROGRAM = "urn:one-beam:params:oauth:sign-in:wechat-mini-program"
 """Among the grants of a client: it may ask for a code by what WeChat knows of its user."""
 SIGN_IN = ["authorization_code", "refresh_token"]
+GRANTS = {
+    "code": SIGN_IN,
+    "device": [DEVICE, "refresh_token"],
+    "exchange": [EXCHANGE],
+    "credentials": ["client_credentials"],
+}
+"""What operators call them."""
 
 
 def app(client_id: str, name: str, name_en: str, redirect_uris: list[str]) -> dict[str, Any]:
@@ -36,6 +43,7 @@ def app(client_id: str, name: str, name_en: str, redirect_uris: list[str]) -> di
         "name_en": name_en,
         "secret_hash": None,
         "jwks": None,
+        "jwks_uri": None,
         "bound": False,
         "pushed_only": False,
         "redirect_uris": redirect_uris,
@@ -65,6 +73,7 @@ def _system(client_id: str, secret: str, *, exchanges: bool) -> dict[str, Any]:
         "name_en": client_id,
         "secret_hash": digest(secret),
         "jwks": None,
+        "jwks_uri": None,
         "bound": False,
         "pushed_only": False,
         "redirect_uris": [],
@@ -115,6 +124,7 @@ async def register(
     scopes: list[str],
     keys: list[dict[str, Any]],
     backchannel_logout_uri: str | None = None,
+    jwks_uri: str | None = None,
     by: str,
 ) -> Client:
     """Register somebody else's application. With keys it is held to FAPI 2.0: private_key_jwt,
@@ -125,10 +135,66 @@ async def register(
             **about,
             "scopes": list(dict.fromkeys(scopes)),
             "jwks": {"keys": keys} if keys else None,
-            "bound": bool(keys),
-            "pushed_only": bool(keys),
+            "jwks_uri": jwks_uri,
+            "bound": bool(keys or jwks_uri),
+            "pushed_only": bool(keys or jwks_uri),
             "third_party": True,
             "backchannel_logout_uri": backchannel_logout_uri,
+            "registered_by": by,
+            "version": 1,
+        }
+    )
+    session.add(row)
+    await session.flush()
+    return row
+
+
+async def enter(
+    session: AsyncSession,
+    *,
+    name: str,
+    name_en: str,
+    redirect_uris: list[str],
+    logout_uris: list[str],
+    backchannel_logout_uri: str | None,
+    jwks_uri: str | None,
+    keys: list[dict[str, Any]],
+    scopes: list[str],
+    grants: list[str],
+    dept: str | None,
+    strict: bool,
+    third_party: bool,
+    secret: str | None,
+    by: str,
+) -> Client:
+    """Register a system as an operator says: a department's old one signs people in with a secret
+    and a code, a terminal by a device code, and so on. `strict`: FAPI 2.0. Raises Invalid."""
+    system = "credentials" in grants
+    if (dept is not None and not is_department(dept)) or (system and dept is None):
+        raise Invalid("请填写有效的部门代码。", "Name a department that there is.")
+    if not (secret or keys or jwks_uri) and {"credentials", "exchange"} & set(grants):
+        raise Invalid(
+            "这种用法需要密钥或公钥。",
+            "Such a client has to prove itself: give it a secret or keys.",
+        )
+    if "code" in grants and not redirect_uris:
+        raise Invalid("请填写回调地址。", "Name a redirect address.")
+    wanted = [grant for name in grants for grant in GRANTS[name]]
+    row = Client(
+        **{
+            **app(new_id("cli"), name, name_en, redirect_uris),
+            "kind": "partner" if system else "app",
+            "secret_hash": digest(secret) if secret else None,
+            "jwks": {"keys": keys} if keys else None,
+            "jwks_uri": jwks_uri,
+            "logout_uris": logout_uris,
+            "backchannel_logout_uri": backchannel_logout_uri,
+            "grant_types": list(dict.fromkeys(wanted)),
+            "scopes": list(dict.fromkeys(scopes)),
+            "dept": dept,
+            "bound": strict,
+            "pushed_only": strict,
+            "third_party": third_party,
             "registered_by": by,
             "version": 1,
         }
@@ -171,6 +237,7 @@ async def provision(session: AsyncSession, settings: Settings) -> None:
             update(Client)
             .where(
                 Client.kind.in_(("service", "partner")),
+                Client.registered_by.is_(None),
                 Client.client_id.not_in([client["client_id"] for client in declared]),
             )
             .values(active=False)

@@ -11,6 +11,7 @@ from kit.guarded import Outward
 from kit.runtime import Runtime
 
 from . import back_channel, clients, jobs, keys, subscribers
+from .client_keys import ClientKeys
 from .logins import Doorman
 from .outside import Outside
 from .passwords import Passwords
@@ -53,6 +54,7 @@ async def setup(runtime: Runtime) -> AsyncIterator[None]:
     runtime.parts["keys"] = signing
     runtime.parts["door"] = Doorman(runtime.sessions, runtime.vault, passwords, settings)
     outward = runtime.parts["outward"] = Outward(settings.targets)
+    runtime.parts["client_keys"] = ClientKeys(outward)
     outside = runtime.parts["outside"] = Outside(settings)
     yield
     await outside.close()

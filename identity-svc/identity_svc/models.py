@@ -139,6 +139,8 @@ class Client(Base):
     secret_hash: Mapped[str | None]
     jwks: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
     """Public keys of a client that proves itself with private_key_jwt."""
+    jwks_uri: Mapped[str | None]
+    """Where they lie, when it keeps them itself."""
     bound: Mapped[bool] = mapped_column(default=False)
     """Its tokens must be bound to a key (DPoP)."""
     pushed_only: Mapped[bool] = mapped_column(default=False)
@@ -175,12 +177,15 @@ class Client(Base):
 
     def check_endpoint_auth_method(self, method: str, endpoint: str) -> bool:
         if method == "private_key_jwt":
-            return self.jwks is not None
-        return self.jwks is None and (method == "none") == self.is_public()
+            return self.has_keys()
+        return not self.has_keys() and (method == "none") == self.is_public()
 
     def is_public(self) -> bool:
         """Whether it has nothing to prove itself with."""
-        return self.secret_hash is None and self.jwks is None
+        return self.secret_hash is None and not self.has_keys()
+
+    def has_keys(self) -> bool:
+        return self.jwks is not None or self.jwks_uri is not None
 
     def check_response_type(self, response_type: str) -> bool:
         return response_type == "code" and "authorization_code" in self.grant_types

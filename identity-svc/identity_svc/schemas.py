@@ -1,7 +1,7 @@
 """Requests and answers of identity-svc."""
 
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, SecretStr, model_validator
 
@@ -135,6 +135,9 @@ class PublicKey(In):
     alg: Literal["ES256"] = "ES256"
 
 
+Address = Annotated[str, Field(max_length=500), AfterValidator(identifiers.redirect_uri)]
+
+
 class ClientRegistration(In):
     """Somebody else's application. With keys it proves itself by private_key_jwt and must push
     its requests and bind its tokens; without keys it is a public client."""
@@ -147,10 +150,35 @@ class ClientRegistration(In):
     ]
     scopes: Annotated[list[Literal["openid", "profile"]], Field(min_length=1, max_length=2)]
     keys: Annotated[list[PublicKey], Field(max_length=5, default_factory=list)]
-    backchannel_logout_uri: (
-        Annotated[str, Field(max_length=500), AfterValidator(identifiers.redirect_uri)] | None
-    ) = None
+    backchannel_logout_uri: Address | None = None
     """Where it is told that a sign-in is over (OpenID Connect Back-Channel Logout 1.0)."""
+    jwks_uri: Address | None = None
+    """Where its keys lie, in place of `keys`."""
+
+    @model_validator(mode="after")
+    def _one_place(self) -> Self:
+        if self.keys and self.jwks_uri:
+            raise identifiers.Unfit(
+                "keys 与 jwks_uri 只能填一个。", "Send one of keys and jwks_uri."
+            )
+        return self
+
+
+class ClientEntry(In):
+    """A system as operators register it from the command line."""
+
+    name: Annotated[str, Field(min_length=2, max_length=60)]
+    name_en: Annotated[str, Field(min_length=2, max_length=60)]
+    redirect_uris: Annotated[list[Address], Field(max_length=10)]
+    logout_uris: Annotated[list[Address], Field(max_length=10)]
+    backchannel_logout_uri: Address | None
+    jwks_uri: Address | None
+    keys: Annotated[list[PublicKey], Field(max_length=5)]
+    scopes: list[Literal["openid", "profile", "events"]]
+    grants: list[Literal["code", "device", "exchange", "credentials"]]
+    dept: Annotated[str | None, Field(max_length=20)]
+    strict: bool
+    third_party: bool
 
 
 class ClientView(Out):
@@ -162,6 +190,7 @@ class ClientView(Out):
     bound: bool
     pushed_only: bool
     backchannel_logout_uri: str | None
+    jwks_uri: str | None
     active: bool
     registered_by: str | None
     version: int

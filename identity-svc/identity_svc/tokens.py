@@ -39,6 +39,8 @@ class Round:
     settings: Settings
     key: SigningKey
     verifying: KeySet
+    remote: KeySet | None = None
+    """The keys that the client of this request lays out itself."""
     login: LoginSession | None = None
     family: RefreshFamily | None = None
     jkt: str | None = None

@@ -89,6 +89,9 @@ class KeySet:
     def __len__(self) -> int:
         return len(self._keys)
 
+    def __contains__(self, kid: str) -> bool:
+        return kid in self._keys
+
     def drop(self, kids: Iterable[str]) -> None:
         """Believe these keys no more."""
         for kid in kids:
@@ -143,6 +146,15 @@ def claimed_subject(token: str) -> str:
         if not isinstance(subject, str):
             raise BadToken("sub")
         return subject
+
+
+def named_key(token: str) -> str | None:
+    """The `kid` that a token names, before anything of it was checked. Raises BadToken."""
+    with _refusing():
+        kid = jws.get_unverified_header(token).get("kid")
+        if len(token) > MAX_BYTES or not isinstance(kid, str | None):
+            raise BadToken("kid")
+        return kid
 
 
 def read_proof(token: str) -> tuple[str, dict[str, Any]]:

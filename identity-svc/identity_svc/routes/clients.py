@@ -24,6 +24,7 @@ async def register_client(
         redirect_uris=body.redirect_uris,
         scopes=list(body.scopes),
         backchannel_logout_uri=body.backchannel_logout_uri,
+        jwks_uri=body.jwks_uri,
         keys=[entry.model_dump() for entry in body.keys],
         by=caller.subject,
     )

@@ -47,7 +47,7 @@ async def device_authorization(at: At, _: SignedCallback) -> Response:
     except TooMany as problem:
         told = {"error": "slow_down", "error_description": problem.en}
         return JSONResponse(told, 429, {**problem.headers, **NO_STORE})
-    return answered(await provide(at, lambda provider: provider.device(request, hashed)))
+    return answered(await provide(at, lambda provider: provider.device(request, hashed), request))
 
 
 @pages.get("/oauth2/device")

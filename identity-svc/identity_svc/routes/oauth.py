@@ -9,12 +9,15 @@ from fastapi.responses import JSONResponse, RedirectResponse
 from kit.auth import Anyone, Caller, Public, SignedCallback
 from kit.clock import now
 from kit.errors import Unauthenticated
+from kit.jose import BadToken, KeySet, claimed_subject
 from kit.samples import shown
 
 from .. import accounts, endpoints, logins, tokens
+from ..client_keys import ClientKeys
 from ..devices import DEVICE
 from ..exchange import EXCHANGE
 from ..grants import EVERY_PROOF, SECRET_PROOFS
+from ..models import Client
 from ..provider import SCOPES, Answer, Asked, Provider
 from .pages import error_page
 from .web import At, Parameters, Web, answered
@@ -25,13 +28,34 @@ CACHED = {"cache-control": "public, max-age=300"}
 SOMEBODY = shown({"sub": "acc_019920c47a1e7cc29d425b6f0e9d6c4c", "kind": "person", "acr": "L2"})
 
 
-async def provide(at: Web, act: Callable[[Provider], Answer]) -> Answer:
-    """Let the provider act in one transaction, committed before the answer."""
+async def provide(
+    at: Web, act: Callable[[Provider], Answer], request: Asked | None = None
+) -> Answer:
+    """Let the provider act in one transaction, committed before the answer. `request`: one with
+    which a client proves itself."""
     key, verifying = await at.keys.current(), await at.keys.verifying()
+    remote = await _remote_keys(at, request) if request is not None else None
     async with at.runtime.sessions.begin() as session:
         return await session.run_sync(
-            lambda plain: act(Provider(tokens.Round(plain, at.settings, key, verifying)))
+            lambda plain: act(Provider(tokens.Round(plain, at.settings, key, verifying, remote)))
         )
+
+
+async def _remote_keys(at: Web, request: Asked) -> KeySet | None:
+    """The keys that a client lays out itself, fetched before the transaction begins."""
+    assertion = request.fields.get("client_assertion")
+    if assertion is None:
+        return None
+    try:
+        name = claimed_subject(assertion)
+    except BadToken:
+        return None
+    async with at.runtime.sessions() as session:
+        client = await session.get(Client, name) if name.isprintable() else None
+    if client is None or client.jwks_uri is None or not client.active:
+        return None
+    keys: ClientKeys = at.runtime.parts["client_keys"]
+    return await keys.of(client.jwks_uri, assertion)
 
 
 def asked(at: Web, parameters: Parameters) -> Asked:
@@ -155,7 +179,7 @@ async def _authorize(at: Web, parameters: Parameters) -> Response:
 async def push_request(at: At, _: SignedCallback) -> Response:
     """Take an authorization request from the client itself; a reference comes back (RFC 9126)."""
     request = asked(at, await at.form())
-    return answered(await provide(at, lambda provider: provider.push(request)))
+    return answered(await provide(at, lambda provider: provider.push(request), request))
 
 
 @router.post(
@@ -172,21 +196,25 @@ async def push_request(at: At, _: SignedCallback) -> Response:
 async def token(at: At, _: SignedCallback) -> Response:
     """Exchange a code, a refresh token or a client's secret for tokens."""
     request = asked(at, await at.form())
-    return answered(await provide(at, lambda provider: provider.token(request)))
+    return answered(await provide(at, lambda provider: provider.token(request), request))
 
 
 @router.post("/oauth2/revoke", response_class=Response)
 async def revoke(at: At, _: SignedCallback) -> Response:
     """Give a token back (RFC 7009); a refresh token takes its whole family with it."""
     request = asked(at, await at.form())
-    return answered(await provide(at, lambda provider: provider.endpoint("revocation", request)))
+    return answered(
+        await provide(at, lambda provider: provider.endpoint("revocation", request), request)
+    )
 
 
 @router.post("/oauth2/introspect", responses=shown({"active": False}))
 async def introspect(at: At, _: SignedCallback) -> Response:
     """Whether a token stands at this moment, and what it says (RFC 7662)."""
     request = asked(at, await at.form())
-    return answered(await provide(at, lambda provider: provider.endpoint("introspection", request)))
+    return answered(
+        await provide(at, lambda provider: provider.endpoint("introspection", request), request)
+    )
 
 
 @router.get("/oauth2/userinfo", responses=SOMEBODY)
