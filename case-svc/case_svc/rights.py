@@ -8,6 +8,8 @@ may not see is "not found" to them.
 from sqlalchemy import ColumnElement, and_, exists, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from contracts.reads import CaseDataRead
+from kit import reads
 from kit.auth import Caller
 from kit.crash import planted
 from kit.errors import NotFound
@@ -61,7 +63,15 @@ async def case_for(
     case: Case | None = await session.scalar(query)
     if case is None:
         raise no_case()
+    await _told(session, caller, case)
     return case
+
+
+async def _told(session: AsyncSession, caller: Caller, case: Case) -> None:
+    read = CaseDataRead(
+        account_id=case.applicant_id, kind="case", object_id=case.id, **reads.reader(caller)
+    )
+    await reads.tell(session, caller, read)
 
 
 async def lead_case(session: AsyncSession, case_id: str, caller: Caller) -> Case:
@@ -70,6 +80,7 @@ async def lead_case(session: AsyncSession, case_id: str, caller: Caller) -> Case
     case: Case | None = await session.scalar(query.with_for_update())
     if case is None:
         raise no_case()
+    await _told(session, caller, case)
     return case
 
 

@@ -113,3 +113,20 @@ class TagChanged(Event):
     account_id: str
     tag: str
     held: bool
+
+
+class ConsentGranted(Event):
+    """A person lets an application of others learn something. `subject` is the grant itself."""
+
+    TYPE: ClassVar[str] = "identity.consent_granted.v1"
+    account_id: str
+    client_id: str
+    scopes: list[str]
+
+
+class ConsentWithdrawn(Event):
+    """A person took back what an application of others might learn; its tokens are refused."""
+
+    TYPE: ClassVar[str] = "identity.consent_withdrawn.v1"
+    account_id: str
+    client_id: str

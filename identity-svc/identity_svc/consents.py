@@ -4,8 +4,11 @@ from sqlalchemy import delete, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from contracts.identity import ConsentGranted, ConsentWithdrawn
 from kit.clock import now
 from kit.errors import NotFound
+from kit.ids import new_id
+from kit.outbox import emit
 
 from . import families
 from .models import Client, Consent
@@ -26,6 +29,8 @@ async def give(
             set_={"scopes": row.excluded.scopes, "given_at": row.excluded.given_at},
         )
     )
+    granted = ConsentGranted(account_id=account_id, client_id=client_id, scopes=together)
+    emit(session, granted, subject=new_id("consent"), version=1)
 
 
 async def of_account(session: AsyncSession, account_id: str) -> list[tuple[Consent, Client]]:
@@ -46,3 +51,5 @@ async def withdraw(session: AsyncSession, *, account_id: str, client_id: str) ->
     if gone is None:
         raise NotFound("没有找到这项授权。", "There is no such consent.")
     await families.revoke_of_client(session, account_id, client_id)
+    withdrawn = ConsentWithdrawn(account_id=account_id, client_id=client_id)
+    emit(session, withdrawn, subject=new_id("consent"), version=1)

@@ -20,5 +20,11 @@ def is_region(code: str) -> bool:
     return code == WHOLE_CITY or any(entry["code"] == code for entry in places()["districts"])
 
 
+def department_name(code: str) -> str:
+    """The Chinese name of a department; the bare code of one that is not in the file."""
+    names = {entry["code"]: entry["name"] for entry in places()["departments"]}
+    return str(names.get(code, code))
+
+
 def is_department(code: str) -> bool:
     return any(entry["code"] == code for entry in places()["departments"])

@@ -372,12 +372,17 @@ class SigningKeyRow(Base):
 
 
 class AccessLog(Base):
-    """Who read somebody's unmasked data, and what for."""
+    """Who read somebody's data, and what for: services here, staff in other services."""
 
     __tablename__ = "access_log"
     id: Mapped[str] = mapped_column(primary_key=True)
     account_id: Mapped[str] = mapped_column(ForeignKey("account.id"))
     reader: Mapped[str]
+    """Id of the service or member of staff; the person is shown the department instead."""
+    dept: Mapped[str | None]
+    kind: Mapped[str | None]
+    """account (None) | case | material | licence | payment | shipment"""
+    object_id: Mapped[str | None]
     purpose: Mapped[str]
     fields: Mapped[Texts]
     at: Mapped[Moment]

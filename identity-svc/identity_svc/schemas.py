@@ -107,7 +107,17 @@ class Read(Out):
 
     id: str
     reader: str
+    """The service, or the department whose staff it was."""
+    dept: str | None
+    dept_name: str | None
+    kind: str
+    """account | case | material | licence | payment | shipment"""
+    kind_name: str
+    kind_name_en: str
+    object_id: str | None
     purpose: str
+    purpose_name: str
+    purpose_name_en: str
     fields: list[str]
     at: datetime
 

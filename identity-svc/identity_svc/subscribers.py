@@ -14,10 +14,11 @@ from contracts.licence import (
     LicenceRevoked,
     LicenceSuspended,
 )
+from contracts.reads import CaseDataRead, LicenceDataRead, PaymentDataRead, ShipmentDataRead
 from kit.inbox import Meta, Subscribers
 from kit.secrets import vault_of
 
-from . import mandates, profile_rules, profiles
+from . import access_logs, mandates, profile_rules, profiles
 
 on = Subscribers()
 LicenceTold = LicenceSuspended | LicenceResumed | LicenceRevoked | LicenceReplaced | LicenceExpired
@@ -115,3 +116,39 @@ async def know_closed_case(session: AsyncSession, case: CaseClosed, meta: Meta) 
 @on(CaseMandateUsed)
 async def count_mandate_use(session: AsyncSession, use: CaseMandateUsed, _: Meta) -> None:
     await mandates.used(session, use.mandate_id, use.uses)
+
+
+DataRead = CaseDataRead | LicenceDataRead | PaymentDataRead | ShipmentDataRead
+
+
+async def _log(session: AsyncSession, read: DataRead, meta: Meta) -> None:
+    await access_logs.keep(
+        session,
+        read.account_id,
+        reader=read.reader_id,
+        dept=read.reader_dept,
+        kind=read.kind,
+        object_id=read.object_id,
+        purpose=read.purpose,
+        at=meta.time,
+    )
+
+
+@on(CaseDataRead)
+async def log_case_read(session: AsyncSession, read: CaseDataRead, meta: Meta) -> None:
+    await _log(session, read, meta)
+
+
+@on(LicenceDataRead)
+async def log_licence_read(session: AsyncSession, read: LicenceDataRead, meta: Meta) -> None:
+    await _log(session, read, meta)
+
+
+@on(PaymentDataRead)
+async def log_payment_read(session: AsyncSession, read: PaymentDataRead, meta: Meta) -> None:
+    await _log(session, read, meta)
+
+
+@on(ShipmentDataRead)
+async def log_shipment_read(session: AsyncSession, read: ShipmentDataRead, meta: Meta) -> None:
+    await _log(session, read, meta)

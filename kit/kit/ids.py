@@ -22,6 +22,11 @@ def new_id(prefix: str) -> str:
     return f"{prefix}_{uuid7().hex}"
 
 
+def derived_uuid(*parts: str) -> UUID:
+    """The same UUID for the same parts."""
+    return uuid5(_NAMESPACE, "|".join(parts))
+
+
 def derived_id(prefix: str, *parts: str) -> str:
     """The same id for the same parts, so that a repeated step meets what it made before."""
-    return f"{prefix}_{uuid5(_NAMESPACE, '|'.join((prefix, *parts))).hex}"
+    return f"{prefix}_{derived_uuid(prefix, *parts).hex}"

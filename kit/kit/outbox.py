@@ -8,6 +8,7 @@ from typing import Any
 from uuid import UUID
 
 from sqlalchemy import BigInteger, Identity, Index, Text, delete, event, func, select, text
+from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, Session, SessionTransaction, mapped_column
 
@@ -63,6 +64,7 @@ def seal(
     dept: str = NO_PLACE,
     actor: str | None = None,
     time: datetime | None = None,
+    id: UUID | None = None,
 ) -> Sealed:
     """Put an event into its envelope. Arguments and errors as for `emit`."""
     if crash.planted("no_dept"):
@@ -71,7 +73,7 @@ def seal(
         if not _TOKEN.fullmatch(token):
             raise ValueError("region and dept must be one token of letters, digits, _ or -")
     envelope = Envelope(
-        id=uuid7(),
+        id=id or uuid7(),
         source=f"/beam/{event.owner()}",
         type=f"cn.beam.{event.TYPE}",
         subject=subject,
@@ -123,6 +125,21 @@ def emit(
     session.add(Outbox(id=sealed.id, subject=sealed.subject, body=sealed.body))
     session.info[_EMITTED] = True
     return sealed.id
+
+
+async def emit_once(
+    session: AsyncSession, event: Event, *, id: UUID, subject: str, version: int
+) -> bool:
+    """Tell it unless an event with this id lies in the outbox; whether it was told now. For facts
+    whose id follows from what happened, so that telling them again is no second fact."""
+    sealed = seal(event, subject=subject, version=version, id=id)
+    row = insert(Outbox).values(id=sealed.id, subject=sealed.subject, body=sealed.body)
+    told = await session.scalar(row.on_conflict_do_nothing().returning(Outbox.seq))
+    if told is None:
+        return False
+    traces.touch()
+    session.info[_EMITTED] = True
+    return True
 
 
 @event.listens_for(Session, "after_transaction_end")

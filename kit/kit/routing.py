@@ -13,7 +13,7 @@ from fastapi.routing import APIRoute
 from pydantic import BaseModel, ConfigDict
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from . import audit, crash, idempotency
+from . import audit, crash, idempotency, reads
 from .bodies import check_texts
 from .errors import ConditionRequired, Stale
 from .metrics import REPLAYS
@@ -45,7 +45,10 @@ class BeamRoute(APIRoute):
                 request.state.session = session
                 await check_texts(request)
                 if not writes:
-                    return await handle(request)
+                    answer = await handle(request)
+                    if session.info.pop(reads.TOLD, False):
+                        await session.commit()
+                    return answer
                 claim = await idempotency.claim(session, request, path, required=key_needed)
                 if claim is not None and claim.replay is not None:
                     REPLAYS.labels(request.app.state.runtime.settings.service).inc()

@@ -11,6 +11,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from contracts.case import Delivery
 from contracts.licence import LicenceIssued
+from contracts.reads import LicenceDataRead
+from kit import reads
 from kit.auth import Caller
 from kit.clock import CITY, city_day, now
 from kit.errors import NotFound
@@ -260,6 +262,10 @@ async def of_issuer(session: AsyncSession, staff: Caller, licence_id: str) -> Li
     )
     if row is None:
         raise NotFound("本部门没有签发过这张证照。", "Your department issued no such licence.")
+    read = LicenceDataRead(
+        account_id=row.holder_id, kind="licence", object_id=row.id, **reads.reader(staff)
+    )
+    await reads.tell(session, staff, read)
     return row
 
 

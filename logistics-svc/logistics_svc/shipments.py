@@ -9,7 +9,8 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from contracts.logistics import ShipmentPickedUp
-from kit import crash
+from contracts.reads import ShipmentDataRead
+from kit import crash, reads
 from kit.auth import Caller
 from kit.clock import now
 from kit.errors import NotFound
@@ -222,6 +223,13 @@ async def one(session: AsyncSession, shipment_id: str, caller: Caller) -> Shipme
     shipment: Shipment | None = await session.scalar(query)
     if shipment is None:
         raise NotFound("没有找到这个快件。", "There is no such shipment for you.")
+    read = ShipmentDataRead(
+        account_id=shipment.receiver_id,
+        kind="shipment",
+        object_id=shipment.id,
+        **reads.reader(caller),
+    )
+    await reads.tell(session, caller, read)
     return shipment
 
 

@@ -9,7 +9,8 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from contracts.payment import PaymentCreated
-from kit import crash
+from contracts.reads import PaymentDataRead
+from kit import crash, reads
 from kit.auth import Caller
 from kit.clock import now
 from kit.errors import NotFound
@@ -169,6 +170,10 @@ async def read(session: AsyncSession, order_id: str, caller: Caller) -> PaymentO
     )
     if order is None:
         raise no_such_order()
+    event = PaymentDataRead(
+        account_id=order.payer_id, kind="payment", object_id=order.id, **reads.reader(caller)
+    )
+    await reads.tell(session, caller, event)
     return order
 
 

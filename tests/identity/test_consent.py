@@ -4,7 +4,10 @@ nothing is told to them before the person agreed."""
 from typing import Any
 
 import pytest
+from sqlalchemy import select
 
+from contracts.event import Envelope
+from kit.outbox import Outbox
 from kit.testing import key, until
 
 from .conftest import CALLBACK, House, Start, bearer, called_back
@@ -91,6 +94,13 @@ async def test_taking_it_back_ends_the_tokens(house: House) -> None:
     await until(refused)
     stale = await house.refresh(theirs["refresh_token"], client_id=client)
     assert stale.json()["error"] == "invalid_grant"
+    async with house.running.runtime.sessions() as session:
+        bodies = await session.scalars(select(Outbox.body).order_by(Outbox.seq))
+        told = [Envelope.model_validate_json(body) for body in bodies if client in body]
+    assert [event.event_type for event in told] == [
+        "identity.consent_granted.v1",
+        "identity.consent_withdrawn.v1",
+    ]
     assert "邻里帮" in (await browser.get(start.url)).text
 
 

@@ -4,6 +4,8 @@ from typing import Annotated, Any
 
 from fastapi import Query, Request, Response
 
+from contracts.reads import CaseDataRead
+from kit import reads
 from kit.auth import AnyoneOrAgent, ApplicantOrAgent
 from kit.pages import Cursor, Limit, Page, clamp, link
 from kit.routing import NOT_MODIFIED, IfMatch, Session, check_version, etag, not_modified
@@ -110,6 +112,10 @@ async def download_material(
     """The file in a slot, for the applicant and the departments that work on the case."""
     case = await rights.case_for(session, case_id, caller)
     file, content = await materials.content(session, request.app.state.runtime.vault, case, slot_id)
+    read = CaseDataRead(
+        account_id=case.applicant_id, kind="material", object_id=slot_id, **reads.reader(caller)
+    )
+    await reads.tell(session, caller, read)
     headers = {
         "content-disposition": "attachment",
         "x-content-type-options": "nosniff",

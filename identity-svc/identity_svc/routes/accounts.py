@@ -11,7 +11,7 @@ from kit.errors import Unavailable
 from kit.pages import Cursor, Limit, Page, clamp
 from kit.routing import IfMatch, Session, check_version, etag
 
-from .. import accounts, attempts, departments, levels, phone_codes
+from .. import access_logs, accounts, attempts, departments, levels, phone_codes
 from ..schemas import (
     AccountState,
     Holder,
@@ -119,7 +119,8 @@ async def me(at: At, session: Session, response: Response, caller: Anyone) -> Me
 async def my_access_log(
     at: At, session: Session, caller: Applicant, limit: Limit = 20, cursor: Cursor = None
 ) -> Page[Read]:
-    """Who read the caller's data and what for, the latest first."""
+    """Who read the caller's data, here and in the other services, and what for; the latest first.
+    Staff appear by their department, once an hour for each thing."""
     filters = {"account": caller.subject}
     position = at.runtime.cursors.read(cursor, filters)
     limit = clamp(limit)
@@ -130,7 +131,9 @@ async def my_access_log(
     if len(rows) > limit:
         after = at.runtime.cursors.write([rows[limit - 1].id], filters)
         link = f"/v1/me/access-log?limit={limit}&cursor={after}"
-    return Page[Read](items=[Read.model_validate(row) for row in rows[:limit]], next=link)
+    return Page[Read](
+        items=[Read.model_validate(access_logs.shown(row)) for row in rows[:limit]], next=link
+    )
 
 
 @router.get("/internal/v1/accounts/{account_id}/holder")
