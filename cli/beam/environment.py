@@ -25,6 +25,7 @@ _SUPERVISORS_OWN = (
     "BEAM_PORT_BASE",
     "BEAM_PROCS",
     "BEAM_VIA_BASE",
+    "BEAM_SANDBOX_URL",
 )
 # Names that others know us by, not addresses that a program dials.
 _NAMES = ("BEAM_ISSUER", "BEAM_SANDBOX_BASE_URL")
@@ -44,6 +45,7 @@ class Environment:
         self._place, self._secrets, self._databases = place, secrets, databases
         self._nats_url = nats_url
         self._base = {k: v for k, v in base.items() if k not in _SUPERVISORS_OWN}
+        self._sandbox = base.get("BEAM_SANDBOX_URL") or place.url(SANDBOX)
 
     def of(self, program: Program) -> dict[str, str]:
         """Everything; with BEAM_VIA_BASE (fault tests) each address of ours is moved there, where
@@ -117,24 +119,24 @@ class Environment:
                 return {
                     "BEAM_SERVICE_SECRETS_FILE": str(self._secrets.clients_file()),
                     "BEAM_SMS_KEYS": str(place.keys / "sms"),
-                    "BEAM_SMS_BASE_URL": place.url(SANDBOX),
+                    "BEAM_SMS_BASE_URL": self._sandbox,
                     "BEAM_WECHAT_MINI_KEYS": str(place.keys / "wechat_mini"),
-                    "BEAM_WECHAT_MINI_BASE_URL": place.url(SANDBOX),
+                    "BEAM_WECHAT_MINI_BASE_URL": self._sandbox,
                     "BEAM_CITIZENS_KEYS": str(place.keys / "citizens"),
-                    "BEAM_CITIZENS_BASE_URL": place.url(SANDBOX),
+                    "BEAM_CITIZENS_BASE_URL": self._sandbox,
                     "BEAM_ENTERPRISES_KEYS": str(place.keys / "enterprises"),
-                    "BEAM_ENTERPRISES_BASE_URL": place.url(SANDBOX),
+                    "BEAM_ENTERPRISES_BASE_URL": self._sandbox,
                 }
             case "payment":
                 return {
                     "BEAM_WECHAT_KEYS": str(place.keys / "wechat"),
-                    "BEAM_WECHAT_BASE_URL": place.url(SANDBOX),
+                    "BEAM_WECHAT_BASE_URL": self._sandbox,
                     "BEAM_WECHAT_NOTIFY_URL": place.url(GATEWAY),
                 }
             case "logistics":
                 return {
                     "BEAM_SF_KEYS": str(place.keys / "sf"),
-                    "BEAM_SF_BASE_URL": place.url(SANDBOX),
+                    "BEAM_SF_BASE_URL": self._sandbox,
                 }
             case "exchange":
                 return {"BEAM_PARTNER_DEPTS": ",".join(self._secrets.systems)}

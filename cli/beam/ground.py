@@ -60,19 +60,26 @@ class Ground:
         )
         await self._start(self.nats)
 
-    async def _reach(self, url: str) -> None:
-        parts = urlsplit(url)
-        address = (parts.hostname or "127.0.0.1", parts.port or 4222)
-        try:
-            _, writer = await asyncio.wait_for(asyncio.open_connection(*address), 5)
-        except (OSError, TimeoutError, socket.gaierror):
-            raise Trouble(
-                f"无法连接 BEAM_NATS_URL 指定的 NATS({address[0]}:{address[1]})。请检查地址,"
-                "或去掉该设置以使用内置 NATS。",
-                f"Cannot reach the NATS of BEAM_NATS_URL ({address[0]}:{address[1]}). Check the "
-                "address, or drop the setting to use the embedded NATS.",
-            ) from None
-        writer.close()
+    async def _reach(self, urls: str) -> None:
+        """One of the servers is enough."""
+        tried = []
+        for url in urls.split(","):
+            parts = urlsplit(url)
+            address = (parts.hostname or "127.0.0.1", parts.port or 4222)
+            try:
+                _, writer = await asyncio.wait_for(asyncio.open_connection(*address), 5)
+            except (OSError, TimeoutError, socket.gaierror):
+                tried.append(f"{address[0]}:{address[1]}")
+            else:
+                writer.close()
+                return
+        where = ", ".join(tried)
+        raise Trouble(
+            f"无法连接 BEAM_NATS_URL 指定的 NATS({where})。请检查地址,或去掉该设置以使用"
+            "内置 NATS。",
+            f"Cannot reach the NATS of BEAM_NATS_URL ({where}). Check the address, or drop the "
+            "setting to use the embedded NATS.",
+        )
 
     async def watch(self) -> None:
         """Until cancelled: start again what has died, with pauses that grow while it fails."""

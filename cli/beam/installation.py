@@ -83,14 +83,19 @@ def _write(file: Path, text: str) -> None:
     fresh.replace(file)
 
 
-def write_broker_accounts(file: Path) -> None:
-    """The `accounts` part of nats.conf, of the code's own consumers and the secrets."""
-    store = SecretStore(RUN_SECRETS, departments(), may_write=False)
+def consumers() -> dict[str, list[str]]:
+    """Each service's own durables, as its code declares them."""
     durables = {}
     for program in SERVICES:
         if importlib.util.find_spec(f"{program.package}.subscribers") is not None:
             on = importlib.import_module(f"{program.package}.subscribers").on
             durables[program.name] = [name for name, _ in on.durables(program.name)]
+    return durables
+
+
+def write_broker_accounts(file: Path) -> None:
+    """The `accounts` part of nats.conf, of the code's own consumers and the secrets."""
+    store, durables = SecretStore(RUN_SECRETS, departments(), may_write=False), consumers()
     fresh = file.with_name(f".{file.name}.new")
     fresh.unlink(missing_ok=True)
     fresh.touch(0o600)

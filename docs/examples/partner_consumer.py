@@ -24,7 +24,7 @@ async def main(run_file: str, system: str, most: int) -> None:
     run = json.loads(Path(run_file).read_text())
     partner = next(p for p in run["partners"] if p["system"] == system)
     client = await nats.connect(
-        partner["nats_url"],
+        partner["nats_url"].split(","),
         user=partner["user"],
         password=partner["password"],
         inbox_prefix=partner["inbox_prefix"],

@@ -25,7 +25,7 @@ class ServiceSettings(BaseSettings):
     """The broker; the servers of a cluster with commas between."""
     nats_user: str = ""
     nats_password: SecretStr = SecretStr("")
-    nats_replicas: Literal[1, 3, 5] = 1
+    nats_replicas: int = Field(1, ge=1, le=5)
     """On how many servers of a NATS cluster the stream of events is kept; counts when it is
     created. A stream that is there: `beam broker replicas`."""
     issuer: str = "http://127.0.0.1:8000"

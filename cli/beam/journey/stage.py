@@ -137,7 +137,7 @@ class Durable:
         # a broker that dies while it shakes hands.
         async with asyncio.timeout(5):
             self._client = await nats.connect(
-                self._partner["nats_url"],
+                self._partner["nats_url"].split(","),
                 user=self._partner["user"],
                 password=self._partner["password"],
                 inbox_prefix=self._partner["inbox_prefix"],

@@ -7,7 +7,7 @@ import signal
 import time
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import asyncpg
 import pytest
@@ -48,7 +48,7 @@ class Service:
         *,
         nats_user: str = "",
         nats_password: str = "",
-        nats_replicas: Literal[1, 3] = 1,
+        nats_replicas: int = 1,
         **options: Any,
     ) -> Bus:
         settings = ServiceSettings(
