@@ -1,4 +1,5 @@
-"""The base of the tables, which stand in models.py, models_personal.py and models_agency.py."""
+"""The base of the tables, which stand in models.py, models_personal.py, models_agency.py
+and models_sign_in.py."""
 
 from typing import Annotated
 

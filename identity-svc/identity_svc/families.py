@@ -11,7 +11,7 @@ import secrets
 from datetime import datetime, timedelta
 from typing import Literal
 
-from sqlalchemy import ColumnElement, and_, update
+from sqlalchemy import ColumnElement, and_, or_, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session
@@ -85,17 +85,17 @@ async def revoke_of_session(session: AsyncSession, login_id: str, reason: str) -
 async def revoke_of_account(
     session: AsyncSession, account_id: str, reason: str, *, but: str | None = None
 ) -> None:
-    """Revoke all that was issued to an account; what came from the sign-in `but` stands."""
-    which = [RefreshFamily.account_id == account_id, RefreshFamily.state == "active"]
+    """Revoke all that was issued to an account, and to its owner acting for others; what came
+    from the sign-in `but` stands."""
+    whose = or_(RefreshFamily.account_id == account_id, RefreshFamily.actor_id == account_id)
     if but is not None:
-        which.append(RefreshFamily.session_id != but)
-    revoked = list(await session.scalars(_end(reason, *which)))
-    await back_channel.note(session, and_(which[0], *which[2:]))
+        whose = and_(whose, RefreshFamily.session_id != but)
+    ended = _end(reason, whose, RefreshFamily.state == "active")
+    for family in await session.scalars(ended):
+        tell(session, "family", family)
+    await back_channel.note(session, whose)
     if but is None:
         tell(session, "account", account_id)
-    else:
-        for family_id in revoked:
-            tell(session, "family", family_id)
 
 
 async def revoke_of_client(session: AsyncSession, account_id: str | None, client_id: str) -> None:

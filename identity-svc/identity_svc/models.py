@@ -13,6 +13,7 @@ from kit.states import Transitions
 
 from . import models_agency as models_agency
 from . import models_personal as models_personal
+from . import models_sign_in as models_sign_in
 from .base import Base, Texts
 
 ACCOUNT_TRANSITIONS: Transitions = {
@@ -113,17 +114,6 @@ class PhoneCode(Base):
     """Keyed, since six digits are soon guessed."""
     tries: Mapped[int] = mapped_column(default=0)
     expires_at: Mapped[Moment] = mapped_column(index=True)
-    used_at: Mapped[datetime | None]
-
-
-class WeChatBinding(Base):
-    """Whose account a user of the WeChat mini-program enters."""
-
-    __tablename__ = "wechat_binding"
-    user_index: Mapped[str] = mapped_column(primary_key=True)
-    """Keyed: the openid is personal data."""
-    account_id: Mapped[str] = mapped_column(ForeignKey("account.id"), unique=True)
-    added_at: Mapped[Moment]
     used_at: Mapped[datetime | None]
 
 

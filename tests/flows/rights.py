@@ -114,6 +114,9 @@ TABLE: dict[str, Row] = {
     "change_phone": _fresh("one's own number"),
     "bind_wechat": _fresh("into one's own account"),
     "unbind_wechat": _fresh("from one's own account"),
+    "passkey_options": _fresh("for one's own account"),
+    "add_passkey": _fresh("to one's own account"),
+    "remove_passkey": _fresh("from one's own account"),
     "sign_in_by_wechat": _public("WeChat's code says who it is"),
     "my_access_log": Row(APPLICANTS, OWNER, "who read one's own data", is_list=True),
     "claim_firm": Row(

@@ -194,6 +194,7 @@ def ids_of(story: Story) -> dict[str, str]:
         "n": "0",
         "secret": "x",
         "client_id": "cli_nobody",
+        "passkey_id": "pky_nobodys",
         "key": "occupation",
         "letter_id": "dead_" + "0" * 32,
         "account_id": "acc_nobody",

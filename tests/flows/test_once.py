@@ -6,6 +6,7 @@ from collections import Counter
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
@@ -17,6 +18,7 @@ from beam.journey.steps import CITIZEN, FIRE, LEAD, Journey
 from kit.clock import now
 from kit.ids import uuid7
 
+from ..identity.authenticator import Authenticator
 from .cast import Cast
 from .people import People
 from .reference import operations
@@ -81,7 +83,18 @@ async def creations(cast: Cast, story: Story, people: People) -> dict[str, Creat
     }
     firm = await a_firm(cast)
     dept = "".join(secrets.choice("ABCDEFGHJK") for _ in range(8))
+    citizen = await journey.door(CITIZEN)
+    me = await citizen.get("/v1/me")
+    asked = await citizen.post("/v1/me/passkeys/options")
+    host = urlsplit(cast.place.gateway).hostname or ""
+    phone = Authenticator(cast.place.gateway, host)
     found = {
+        "add_passkey": Creation(
+            f"Bearer {citizen.token}",
+            "/v1/me/passkeys",
+            {"name": "手机", "credential": phone.create(asked["publicKey"])},
+            ("identity", "select count(*) from passkey where account_id = $1", (me["id"],)),
+        ),
         "register_person": Creation(
             "nobody",
             "/v1/accounts",
@@ -196,6 +209,8 @@ async def _count(cast: Cast, creation: Creation) -> int:
 
 
 def _headers(cast: Cast, role: str) -> dict[str, str]:
+    if role.startswith("Bearer "):
+        return {"authorization": role}
     if role.startswith("acc_"):
         return {"authorization": f"Bearer {cast.token('other', sub=role)}"}
     return cast.headers(role)

@@ -41,6 +41,15 @@ def bodies(story: Story, content: dict[str, Any]) -> dict[str, Any]:
     return {
         "register_person": {"name": "x"},
         "send_phone_code": {"phone": "x"},
+        "add_passkey": {
+            "name": "x",
+            "credential": {
+                "id": "x",
+                "rawId": "x",
+                "type": "public-key",
+                "response": {"clientDataJSON": "x", "attestationObject": "x"},
+            },
+        },
         "change_password": {"new": "a long enough secret"},
         "change_phone": {"phone": "13900000000", "phone_code": {"id": "otp_x", "code": "1"}},
         "bind_wechat": {"code": "x"},
@@ -171,6 +180,7 @@ async def bench(cast: Cast, story: Story) -> Bench:
         "n": "0",
         "secret": "x",
         "client_id": "cli_nobody",
+        "passkey_id": "pky_nobodys",
         "key": "nothing_known",
         "letter_id": "dead_" + "0" * 32,
     }

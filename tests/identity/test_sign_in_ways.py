@@ -5,7 +5,7 @@ from typing import Any
 
 import httpx
 import pytest
-from sqlalchemy import delete, select, update
+from sqlalchemy import delete, select, text, update
 
 from identity_svc.channels import aliyun
 from identity_svc.models import Account, Attempts, LoginSession, RefreshFamily
@@ -109,6 +109,34 @@ async def test_changing_the_password(house: House, outside: Sandbox) -> None:
     assert 'name="login"' in (await other.get(Start().url)).text
     assert (await house.refresh(others["refresh_token"])).status_code == 400
     await entered(house, phone, NEW)
+
+
+async def test_a_new_password_ends_what_one_does_for_others(house: House, outside: Sandbox) -> None:
+    phone = "13900000316"
+    account_id = await person(house, outside, phone)
+    await entered(house, phone)
+    _, tokens = await entered(house, phone)
+    async with house.running.runtime.sessions.begin() as session:
+        mine = RefreshFamily.account_id == account_id
+        first = (await session.scalars(select(RefreshFamily).where(mine))).first()
+        assert first is not None
+        acting = RefreshFamily(
+            id="fam_acting",
+            account_id="acc_lisi",
+            actor_id=account_id,
+            client_id="demo-app",
+            session_id=first.session_id,
+            scope="openid",
+            state="active",
+            expires_at=first.expires_at,
+        )
+        session.add(acting)
+    done = await put(house, "/v1/me/password", tokens, {"current": OLD, "new": NEW})
+    assert done.status_code == 204
+    async with house.running.runtime.sessions() as session:
+        assert (await session.get_one(RefreshFamily, "fam_acting")).state == "revoked"
+        body = await session.scalar(text("select string_agg(body, ' ') from outbox"))
+    assert '"fam_acting"' in body
 
 
 async def test_guesses_of_the_password_are_counted(house: House, outside: Sandbox) -> None:

@@ -8,7 +8,8 @@ import pytest
 from jose import jwt
 from sqlalchemy import delete, select, text, update
 
-from identity_svc.models import Account, Attempts, WeChatBinding
+from identity_svc.models import Account, Attempts
+from identity_svc.models_sign_in import WeChatBinding
 from identity_svc.providers import CodeRefused, NoAnswer, wechat
 from sandbox.testing import Sandbox
 

@@ -23,9 +23,11 @@ async def form(
     english: bool,
     status: int = 200,
     problems: Problems | None = None,
+    key: str | None = None,
     **fields: Any,
 ) -> HTMLResponse:
-    """A page with a form that leads back to `path`, and after it to `return_to`."""
+    """A page with a form that leads back to `path`, and after it to `return_to`. `key`: the
+    form's key, where the page needs it for more."""
     name, targets = "", "'self'"
     if return_to:
         client = await waiting(at, return_to)
@@ -33,7 +35,7 @@ async def form(
             return error_page(at, "invalid_request")
         name = client.name_en if english else client.name
         targets = f"'self' {client.origin}"
-    key = at.form_key()
+    key = key or at.form_key()
     other = urlencode({"return_to": return_to, "lang": "zh" if english else "en"})
     onward = urlencode({"return_to": return_to, "lang": "en" if english else "zh"})
     response = page(

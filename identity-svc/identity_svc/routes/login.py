@@ -12,6 +12,7 @@ from kit.jose import BadToken
 
 from .. import logins
 from ..models import Client
+from ..sign_in import passkeys
 from .forms import Problems, form, signed_in, too_old
 from .pages import error_page, in_english, page
 from .waiting import waiting
@@ -21,12 +22,53 @@ router = APIRouter(tags=["login"], include_in_schema=False)
 LOGIN = "/oauth2/login"
 
 
+async def _page(
+    at: Web,
+    return_to: str,
+    english: bool,
+    *,
+    login: str = "",
+    problems: Problems | None = None,
+    status: int = 200,
+) -> HTMLResponse:
+    """The login page; with a button for passkeys where browsers know them."""
+    place, key = passkeys.Place.of(at.settings.issuer), at.form_key()
+    passkey = passkeys.challenge(at.runtime.vault, "sign_in", key) if place.offered else ""
+    return await form(
+        at,
+        "login.html",
+        LOGIN,
+        return_to,
+        english=english,
+        status=status,
+        problems=problems,
+        key=key,
+        script=f"{place.origin}/oauth2/passkey.js" if passkey else "",
+        login=login,
+        passkey=passkey,
+        rp=place.host,
+    )
+
+
+async def again(
+    at: Web,
+    return_to: str,
+    english: bool,
+    problems: Problems,
+    status: int = 422,
+    *,
+    login: str = "",
+) -> HTMLResponse:
+    """The login page once more, with what was typed, the password excepted."""
+    return await _page(at, return_to, english, login=login, problems=problems, status=status)
+
+
 @router.get("/oauth2/login")
 async def login_page(
     at: At, _: Public, return_to: str = "", lang: str | None = None
 ) -> HTMLResponse:
     """The login page."""
-    return await form(at, "login.html", LOGIN, return_to, english=in_english(at, lang), login="")
+    return await _page(at, return_to, in_english(at, lang))
 
 
 @router.post("/oauth2/login")
@@ -40,34 +82,23 @@ async def sign_in(at: At, _: Public) -> Response:
     def t(zh: str, en: str) -> str:
         return en if english else zh
 
-    async def again(problems: Problems, status: int = 422) -> HTMLResponse:
-        return await form(
-            at,
-            "login.html",
-            LOGIN,
-            return_to,
-            english=english,
-            status=status,
-            problems=problems,
-            login=login,
-        )
-
     if not at.form_holds(sent.get("csrf", "")):
-        return await again([("login", too_old(english))])
+        return await again(at, return_to, english, [("login", too_old(english))])
     missing: Problems = []
     if not login:
         missing.append(("login", t("请填写手机号或工号。", "Enter your phone or staff number.")))
     if not password:
         missing.append(("password", t("请填写密码。", "Enter your password.")))
     if missing:
-        return await again(missing)
+        return await again(at, return_to, english, missing, login=login)
     if return_to and await waiting(at, return_to) is None:
         return error_page(at, "invalid_request")
     try:
         cookie = await logins.sign_in(at.door, login=login, password=password, address=at.address())
     except (logins.WrongLogin, TooMany) as problem:
         status = 429 if isinstance(problem, TooMany) else 422
-        response = await again([("login", t(problem.zh, problem.en))], status)
+        told = [("login", t(problem.zh, problem.en))]
+        response = await again(at, return_to, english, told, status, login=login)
         response.headers.update(problem.headers)
         return response
     return signed_in(at, cookie, return_to)

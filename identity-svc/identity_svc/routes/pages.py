@@ -36,10 +36,12 @@ def page(
     status: int = 200,
     switch: str = "",
     form_targets: str = "'self'",
+    script: str = "",
     **fields: Any,
 ) -> HTMLResponse:
     """A page under a content policy that lets nothing in but its own style. `form_targets` are
-    the origins that a form may lead to, redirects included."""
+    the origins that a form may lead to, redirects included; `script` the address of the one
+    script that may run."""
     nonce = secrets.token_urlsafe(16)
     html = (
         _templates()
@@ -49,11 +51,13 @@ def page(
             english=english,
             switch=switch,
             t=lambda zh, en: en if english else zh,
+            script=script,
             **fields,
         )
     )
+    scripts = f"script-src {script}; " if script else ""
     policy = (
-        f"default-src 'none'; style-src 'nonce-{nonce}'; form-action {form_targets}; "
+        f"default-src 'none'; {scripts}style-src 'nonce-{nonce}'; form-action {form_targets}; "
         "frame-ancestors 'none'; base-uri 'none'"
     )
     headers = {

@@ -17,7 +17,8 @@ from kit.secrets import Vault, mask_phone
 
 from .. import accounts, attempts, logins, tokens
 from ..logins import Doorman
-from ..models import Account, LoginSession, RefreshFamily, WeChatBinding
+from ..models import Account, LoginSession, RefreshFamily
+from ..models_sign_in import Passkey, WeChatBinding
 
 FRESH = timedelta(minutes=10)
 
@@ -101,6 +102,12 @@ async def of_account(session: AsyncSession, vault: Vault, account_id: str) -> li
     )
     if binding is not None:
         found.append(_way("wechat", added_at=binding.added_at, used_at=binding.used_at))
+    mine = select(Passkey).where(Passkey.account_id == account_id).order_by(Passkey.id)
+    for key in await session.scalars(mine):
+        name = vault.open(key.name, bound_to=f"passkey|name|{key.id}")
+        found.append(
+            _way("passkey", id=key.id, hint=name, added_at=key.added_at, used_at=key.used_at)
+        )
     return found
 
 
@@ -109,7 +116,8 @@ async def spare(session: AsyncSession, account_id: str) -> None:
     that two removals at once cannot take the last two."""
     account = await own(session, account_id, lock=True)
     bound = await session.scalar(select(func.count()).where(WeChatBinding.account_id == account_id))
-    ways = (bound or 0) + (account.password_hash is not None)
+    keys = await session.scalar(select(func.count()).where(Passkey.account_id == account_id))
+    ways = (bound or 0) + (keys or 0) + (account.password_hash is not None)
     ways += account.phone is not None and account.level >= "L1"
     if ways < 2:
         raise LastWay(

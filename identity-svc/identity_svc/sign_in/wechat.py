@@ -19,7 +19,8 @@ from kit.secrets import Vault
 
 from .. import accounts, identifiers, levels, logins, tokens
 from ..clients import MINI_PROGRAM
-from ..models import Account, AuthorizationCode, Client, WeChatBinding
+from ..models import Account, AuthorizationCode, Client
+from ..models_sign_in import WeChatBinding
 from ..providers import CodeRefused, MiniProgram, NoAnswer
 from ..settings import Settings
 from . import ways
