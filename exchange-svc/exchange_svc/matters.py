@@ -39,6 +39,7 @@ async def follow(session: AsyncSession, envelope: Envelope) -> None:
     row = insert(Matter).values(
         case_id=data["case_id"],
         account_id=data["applicant_id"],
+        actor_id=_agent(envelope),
         case_version=envelope.aggregateversion,
         item_code=data.get("item_code"),
         item_name=data.get("item_name"),
@@ -53,6 +54,7 @@ async def follow(session: AsyncSession, envelope: Envelope) -> None:
             index_elements=["case_id"],
             set_={
                 "case_version": new.case_version,
+                "actor_id": func.coalesce(new.actor_id, Matter.actor_id),
                 "item_code": func.coalesce(new.item_code, Matter.item_code),
                 "item_name": func.coalesce(new.item_name, Matter.item_name),
                 "state": new.state,
@@ -62,6 +64,13 @@ async def follow(session: AsyncSession, envelope: Envelope) -> None:
             where=Matter.case_version < new.case_version,
         )
     )
+
+
+def _agent(envelope: Envelope) -> str | None:
+    """Who handed the case in, when he did it for the applicant."""
+    submitted = envelope.event_type == "case.submitted.v1"
+    agent = submitted and envelope.onbehalfof == envelope.data["applicant_id"]
+    return envelope.actor if agent else None
 
 
 async def _turn(

@@ -80,6 +80,8 @@ class Matter(Base):
     __tablename__ = "matter"
     case_id: Mapped[str] = mapped_column(primary_key=True)
     account_id: Mapped[str]
+    actor_id: Mapped[str | None]
+    """Who handed it in in the applicant's name; None: himself."""
     case_version: Mapped[int]
     item_code: Mapped[str | None]
     item_name: Mapped[str | None]

@@ -35,6 +35,8 @@ class PartnerOut(Out):
 
 class MatterOut(Out):
     case_id: str
+    actor_id: str | None
+    """Who handed it in in the applicant's name; null: himself."""
     item_code: str | None
     item_name: str | None
     state: str

@@ -170,21 +170,24 @@ class Door:
     async def post(self, path: str, body: Any = None, **options: Any) -> Any:
         return (await self.call("POST", path, body=body, **options)).json()
 
-    async def sign_in(self, login: str, password: str) -> dict[str, Any]:
-        """Authorization code with PKCE, through the login page as a browser without JavaScript.
+    async def sign_in(
+        self, login: str, password: str, *, act_for: str | None = None
+    ) -> dict[str, Any]:
+        """Authorization code with PKCE, through the login page as a browser without JavaScript;
+        with `act_for` as an agent of a firm, or under a mandate.
 
         When the service goes away in the middle, the whole sign-in starts anew: a code serves
         once, so an answer that was lost cannot be asked for again.
         """
         for pause in (0.5, 1, 2, 3, 4, 5):
             try:
-                return await self._sign_in(login, password)
+                return await self._sign_in(login, password, act_for)
             except (httpx.TransportError, Away):
                 self.client.cookies.clear()
                 await asyncio.sleep(pause)
-        return await self._sign_in(login, password)
+        return await self._sign_in(login, password, act_for)
 
-    async def _sign_in(self, login: str, password: str) -> dict[str, Any]:
+    async def _sign_in(self, login: str, password: str, act_for: str | None) -> dict[str, Any]:
         verifier = secrets.token_urlsafe(48)
         digest = hashlib.sha256(verifier.encode()).digest()
         state, nonce = secrets.token_urlsafe(12), secrets.token_urlsafe(12)
@@ -197,6 +200,7 @@ class Door:
             "nonce": nonce,
             "code_challenge": base64.urlsafe_b64encode(digest).rstrip(b"=").decode(),
             "code_challenge_method": "S256",
+            **({"act_for": act_for} if act_for else {}),
         }
         page = await self.client.get(f"/oauth2/authorize?{urlencode(query)}")
         target = await self._through_forms(page, login, password)
