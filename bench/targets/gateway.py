@@ -1,9 +1,10 @@
-"""The beam against nginx (proxy_pass, no token, no limit) and against a plain FastAPI + httpx
-proxy. Ours checks an ES256 token, counts, limits, and stamps request and trace ids."""
+"""The beam against nginx (proxy_pass, no token, no limit), @fastify/http-proxy (the same) and a
+plain FastAPI + httpx proxy. Ours checks an ES256 token, counts, limits, and stamps request and
+trace ids."""
 
 from bench import ground
-from bench.harness import Bench
-from bench.peers import nginx
+from bench.harness import Bench, Started
+from bench.peers import fastify, nginx
 
 PATH = "/v1/items/A05?lang=zh"
 
@@ -47,6 +48,7 @@ async def _run(bench: Bench) -> None:
             at_least=False,
             note=f"{ours['p99_ms']:.1f} ms against {theirs['p99_ms']:.1f}",
         )
+    await _against_fastify(bench, service, beam, headers)
     plain = ground.plain_proxy(bench, service)
     found = bench.compare([plain, beam], PATH, connections=32, headers=headers)
     bench.add(
@@ -57,4 +59,25 @@ async def _run(bench: Bench) -> None:
         note=f"p99 {found['beam']['p99_ms']:.1f} ms against {found['plain']['p99_ms']:.1f}",
         ours=found["beam"],
         base=found["plain"],
+    )
+
+
+async def _against_fastify(
+    bench: Bench, service: int, beam: Started, headers: dict[str, str]
+) -> None:
+    reason = fastify.why_not()
+    if reason is not None:
+        bench.skip("gateway-fastify", reason)
+        return
+    port = bench.free_port()
+    node = bench.start("fastify", fastify.proxy(port, service), port, tested=True)
+    found = bench.compare([node, beam], PATH, connections=32, headers=headers)
+    bench.add(
+        "gateway-fastify",
+        "gateway with token check / @fastify/http-proxy, 32 connections, rps",
+        found["beam"]["ratio"],
+        2.0,
+        note=f"p99 {found['beam']['p99_ms']:.1f} ms against {found['fastify']['p99_ms']:.1f}",
+        ours=found["beam"],
+        base=found["fastify"],
     )

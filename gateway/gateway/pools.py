@@ -11,6 +11,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from .cache import Cache
+from .congestion import PATIENT_SECONDS, Window
 from .exchange import Exchange
 from .upstreams import UpstreamConnection
 
@@ -67,6 +68,10 @@ class Pool:
         self.life_seconds = life_seconds
         self.queue, self.queue_seconds = queue, queue_seconds
         self.breaker = Breaker()
+        self.window = Window(limit)
+        self.asked = 0
+        """Requests that the service has and has not begun to answer; how fast a client reads its
+        answer says nothing of the service."""
         self.shed = 0
         """Requests that were turned away because too many were here already."""
         self._turn = 0
@@ -81,31 +86,39 @@ class Pool:
         """Hand the request to a pooled connection, to a new one (`fresh`, or none was free), or
         let it wait for one when the service has as many as it may. Turned away at once: what finds
         the queue full, and everything while the service is known to be away."""
-        if not self.breaker.lets_through(self.loop.time()):
+        now = self.loop.time()
+        if self.breaker.failures and not self.breaker.lets_through(now):
             x.client.refuse(x, "unavailable")
             return
+        idle = self.idle
+        used = self.asked + len(self.connecting)
+        if used >= self.window.size and not fresh:
+            self._queue(x, used, now)
+            return
         if not fresh:
-            horizon = self.loop.time() - self.idle_seconds
-            idle = self.idle
+            horizon = now - self.idle_seconds
             while idle:
                 connection = idle.pop()
                 if connection.since > horizon:
-                    connection.take(x)
+                    connection.take(x, now)
                     return
                 connection.transport.close()
         if len(self.connections) + len(self.connecting) >= self.limit:
-            self._queue(x)
+            self._queue(x, used, now)
         else:
             self._open(x)
 
-    def _queue(self, x: Exchange) -> None:
-        """Let it wait, unless the queue is full or does not move: better told at once than late."""
-        waiting, now = self.waiting, self.loop.time()
+    def _queue(self, x: Exchange, used: int, now: float) -> None:
+        """Let it wait, unless the queue is full, does not move, or is too long for how quickly it
+        does: better told at once than late."""
+        waiting = self.waiting
         while waiting and waiting[0].over:
             waiting.popleft()
         if len(waiting) >= self.queue:
             waiting = self.waiting = deque(known for known in waiting if not known.over)
         stuck = bool(waiting) and now - waiting[0].queued > self.queue_seconds
+        # Less than what is waited for: the guess lags behind, and who was let in is to be served.
+        stuck = stuck or self.window.wait(len(waiting), used) > 0.5 * self.queue_seconds
         if stuck or len(waiting) >= self.queue:
             self.shed += 1
             x.client.refuse(x, "overloaded")
@@ -114,25 +127,41 @@ class Pool:
             waiting.append(x)
 
     def release(self, connection: UpstreamConnection) -> None:
-        """A connection is free: the longest waiting request gets it."""
+        """A connection is free: the longest waiting request gets it, if the service is to have so
+        many at once."""
+        now = self.loop.time()
         waiting = self.waiting
-        while waiting:
-            x = waiting.popleft()
-            if not x.over:
-                connection.take(x)
+        if waiting:
+            while waiting and self.asked + len(self.connecting) < self.window.size:
+                x = waiting.popleft()
+                if x.over:
+                    continue
+                if waiting and now - x.queued > 1.5 * self.queue_seconds:
+                    # It came before the rush showed; those behind it are to be in time.
+                    self.shed += 1
+                    x.client.refuse(x, "overloaded")
+                    continue
+                connection.take(x, now)
                 return
-        connection.since = now = self.loop.time()
+        connection.since = now
         if now - connection.born > self.life_seconds:
             # New replicas get their share only from new connections.
             connection.transport.close()
         else:
             self.idle.append(connection)
 
+    def answered(self, x: Exchange, taken: float) -> None:
+        """The service has begun to answer what it was given at `taken`: so quickly is it now."""
+        if x.route is not None and x.route.seconds < PATIENT_SECONDS:
+            now = self.loop.time()
+            self.window.answered(now - taken, self.asked, now)
+        self.asked -= 1
+
     def lost(self, connection: UpstreamConnection) -> None:
         self.connections.discard(connection)
         if connection in self.idle:
             self.idle.remove(connection)
-        self._open_for_waiting()
+        self.open_for_waiting()
 
     def close(self) -> None:
         for task in self.connecting:
@@ -140,8 +169,12 @@ class Pool:
         for connection in list(self.connections):
             connection.transport.abort()
 
-    def _open_for_waiting(self) -> None:
-        while self.waiting and len(self.connections) + len(self.connecting) < self.limit:
+    def open_for_waiting(self) -> None:
+        while (
+            self.waiting
+            and self.asked + len(self.connecting) < self.window.size
+            and len(self.connections) + len(self.connecting) < self.limit
+        ):
             x = self.waiting.popleft()
             if not x.over:
                 self._open(x)
@@ -153,7 +186,7 @@ class Pool:
 
     def _opened(self, task: asyncio.Task[None]) -> None:
         self.connecting.discard(task)
-        self._open_for_waiting()
+        self.open_for_waiting()
 
     async def _connect(self, x: Exchange) -> None:
         try:
@@ -168,7 +201,7 @@ class Pool:
             if x.over:
                 self.release(connection)
             else:
-                connection.take(x)
+                connection.take(x, self.loop.time())
 
     async def _reach(self) -> UpstreamConnection:
         """A connection to the next replica in turn. One that is not there is passed over; all

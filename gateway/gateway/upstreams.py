@@ -43,6 +43,8 @@ class UpstreamConnection(asyncio.Protocol):
         self.exchange: Exchange | None = None
         self.uses = 0
         self.since = 0.0
+        self.taken = 0.0
+        self._asking = False
         self.born = pool.loop.time()
         self.stopped = False
         """The service reads no faster: the client's body has to wait."""
@@ -71,9 +73,12 @@ class UpstreamConnection(asyncio.Protocol):
 
     # From the exchange
 
-    def take(self, x: Exchange) -> None:
+    def take(self, x: Exchange, now: float) -> None:
         """Carry this exchange: send what has arrived of the request."""
         self.exchange = x
+        self.taken = now
+        self._asking = True
+        self.pool.asked += 1
         x.upstream = self
         x.stage = FLOWING
         if x.raw is not None:
@@ -137,6 +142,9 @@ class UpstreamConnection(asyncio.Protocol):
             x.client.write_answer(x, b"".join(out), self._ended)
         if self._ended:
             self._finish(x)
+        elif self._head_done and self.pool.waiting:
+            # A long answer holds its connection, not its place with the service.
+            self.pool.open_for_waiting()
 
     def eof_received(self) -> None:
         x = self.exchange
@@ -150,6 +158,9 @@ class UpstreamConnection(asyncio.Protocol):
             self._finish(x)
 
     def connection_lost(self, exc: Exception | None) -> None:
+        if self._asking:
+            self._asking = False
+            self.pool.asked -= 1
         self.pool.lost(self)
         x, self.exchange = self.exchange, None
         if x is None or x.over:
@@ -204,7 +215,9 @@ class UpstreamConnection(asyncio.Protocol):
             self._head, self._length, self._coded = [], None, False
             return
         self._head_done = True
+        self._asking = False
         self.pool.breaker.failures = 0
+        self.pool.answered(x, self.taken)
         if x.route is not None:
             self._most = MAX_ANSWER_HEAD + x.route.answer_limit
             # A length is digits alone: the parser has seen to that.

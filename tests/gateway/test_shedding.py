@@ -3,6 +3,8 @@
 import asyncio
 import contextlib
 
+from gateway.congestion import FIRST, LEAST, Window
+
 from .conftest import Opener, Recorder, leave, recording, request, talk
 from .test_upstream import OK, head_of, scripted
 
@@ -11,7 +13,8 @@ async def test_what_finds_the_queue_full_is_told_at_once(
     open_door: Opener, recorder: Recorder
 ) -> None:
     raw = request(path="/v1/items/slow")
-    async with open_door(recorder.port, gateway_upstream_connections=2, gateway_queue=3) as door:
+    few = {"gateway_upstream_connections": 2, "gateway_queue": 3, "gateway_queue_seconds": 5.0}
+    async with open_door(recorder.port, **few) as door:
         told: list[int] = []
 
         async def ask() -> None:
@@ -134,3 +137,74 @@ async def test_requests_go_to_every_address_of_a_name(
         for _ in range(4):
             assert [a.status for a in await talk(door.port, request())] == [200]
         assert len(other.seen) == 6
+
+
+def test_a_window_grows_while_answers_are_quick_and_shrinks_when_they_are_late() -> None:
+    window = Window(64)
+    assert window.size == FIRST
+    for _ in range(1000):
+        window.answered(0.002, int(window.size), 0.0)
+    assert window.size == 64
+    now = 1.0
+    for _ in range(100):
+        window.answered(0.9, int(window.size), now)
+        now += 0.2
+    assert window.size == LEAST
+    before = Window(64)
+    for _ in range(100):
+        before.answered(0.9, 2, now)
+        now += 0.2
+    assert before.size == FIRST, "slow by nature, not by load: hardly anything is with it"
+
+
+def test_one_late_round_shrinks_a_window_once() -> None:
+    window = Window(64)
+    for _ in range(16):
+        window.answered(0.9, 16, 5.0)
+    assert window.size == FIRST * 0.8
+
+
+def test_the_wait_is_told_by_littles_law() -> None:
+    window = Window(64)
+    assert window.wait(100, 10) == 0.0, "nothing is known yet"
+    for _ in range(200):
+        window.answered(0.1, 10, 0.0)
+    assert 0.95 < window.wait(99, 10) < 1.05
+
+
+async def test_who_waited_too_long_makes_room_for_those_behind(
+    open_door: Opener, recorder: Recorder
+) -> None:
+    """One place, half a second each: with others behind it, the second is not made to wait on."""
+    few = {"gateway_upstream_connections": 1, "gateway_queue": 9, "gateway_queue_seconds": 0.2}
+    async with open_door(recorder.port, **few) as door:
+        raw = request(path="/v1/items/slow")
+        asking = [asyncio.create_task(talk(door.port, raw)) for _ in range(3)]
+        told = [answer.status for [answer] in await asyncio.gather(*asking)]
+    assert sorted(told) == [200, 200, 503]
+
+
+async def test_a_tenfold_rush_is_let_in_in_part_and_the_rest_is_told(open_door: Opener) -> None:
+    """Shape alone; `python -m bench surge` has the figures."""
+    from bench import surge
+
+    places = asyncio.Semaphore(surge.PLACES)
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while True:
+            await head_of(reader)
+            async with places:
+                await asyncio.sleep(surge.SERVICE_SECONDS)
+            writer.write(OK)
+
+    async with scripted(serve) as port, open_door(port) as door:
+        told = await surge.rush(door.port, "/v1/items/a", 4 * surge.CAPACITY, 2.0)
+        pool = door.beam.pools["catalog"]
+        assert len(told.admitted) > 50
+        assert len(told.refused) > 50
+        assert told.other == told.unanswered == 0
+        assert pool.window.size < 64
+        assert not [x for x in pool.waiting if not x.over]
+        after = await surge.rush(door.port, "/v1/items/a", surge.CAPACITY / 10, 0.5)
+        assert after.admitted
+        assert not after.refused
