@@ -20,6 +20,8 @@ SERVICES = (
 def command() -> list[str]:
     """`docker compose` with the files that this installation consists of."""
     files = ["compose.yaml"]
+    if settings().get("SERVERS") == "elsewhere":
+        files.append("compose.external.yaml")
     if settings().get("OBSERVABILITY") == "on":
         files.append("observability/compose.observability.yaml")
     named = [word for file in files for word in ("-f", str(DEPLOY / file))]

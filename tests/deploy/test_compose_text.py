@@ -147,7 +147,7 @@ def test_the_database_and_the_broker_have_no_way_out():
 def test_every_setting_is_explained_and_every_explained_one_is_read():
     used = set(re.findall(r"\$\{(\w+)", TEXT + WATCHING + (DEPLOY / "Dockerfile").read_text()))
     explained = set(re.findall(r"^#?([A-Z_]+)=", EXAMPLE, re.M))
-    read_by_the_host = {"COMPOSE_PROFILES", "OBSERVABILITY"}
+    read_by_the_host = {"COMPOSE_PROFILES", "OBSERVABILITY", "SERVERS"}
     assert used - explained == set()
     assert explained - used == read_by_the_host
     for name in explained:
@@ -160,7 +160,7 @@ def test_every_setting_is_explained_and_every_explained_one_is_read():
 def test_the_defaults_that_are_told_are_those_that_hold():
     told = dict(re.findall(r"^#([A-Z_]+)=(.*)$", EXAMPLE, re.M))
     holds = dict(re.findall(r"\$\{(\w+):?-([^${}]*)\}", TEXT + WATCHING))
-    assert set(told) - set(holds) == {"OBSERVABILITY"}
+    assert set(told) - set(holds) == {"OBSERVABILITY", "SERVERS"}
     for name, value in told.items():
         assert holds.get(name, value) == value, name
 
