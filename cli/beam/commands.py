@@ -199,6 +199,25 @@ def faults(
 
 
 @app.command()
+def figures(
+    quick: Annotated[
+        bool, typer.Option(help="不先跑故障测试 / read the last reports instead of running all")
+    ] = False,
+    only: Annotated[list[int] | None, typer.Option(help="只取这几项 / only these numbers")] = None,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", help="结果写入文件 / write the table to a file")
+    ] = None,
+    lang: Language = "zh",
+) -> None:
+    """22 项可靠性数字:目标、实测、是否达到 / the 22 figures of reliability, or why not measured."""
+    from . import figures
+
+    with _told(lang):
+        code = figures.run(quick=quick, only=only or (), json_file=json_file)
+    raise typer.Exit(code)
+
+
+@app.command()
 def contracts() -> None:
     """写出 OpenAPI、AsyncAPI、JSON Schema / write what others may rely on into the tree."""
     from . import contracts as published

@@ -21,6 +21,7 @@ from .bodies import BodyLimit
 from .bus import Bus
 from .calls import Calls
 from .db import open_engine, open_sessions
+from .db_watch import DatabaseWatch
 from .inbox import Subscribers
 from .jobs import Jobs, Runner
 from .pages import Cursors
@@ -89,6 +90,7 @@ async def running(
             runtime.checks = checks
             watching = asyncio.create_task(ops.watch_checks(runtime))
             stack.callback(watching.cancel)
+        stack.callback(asyncio.create_task(runtime.database.run()).cancel)
         runtime.bus.watcher = Watcher(settings.service, runtime.keyring.revoked.note)
         await runtime.bus.start()
         stack.push_async_callback(runtime.bus.stop)
@@ -131,6 +133,7 @@ async def opened(
         jobs=runner,
         tracer=tracer,
         migrations=versions.Migrations.of(type(settings).__module__.partition(".")[0]),
+        database=DatabaseWatch(engine),
     )
     async with contextlib.AsyncExitStack() as stack:
         stack.callback(handler.flush)

@@ -115,6 +115,14 @@ class Unavailable(Problem):
         super().__init__(zh, en, headers={"retry-after": str(retry_after)}, **extra)
 
 
+def database_away() -> Unavailable:
+    """503: what could not be done can be asked for again under the same key."""
+    return Unavailable(
+        "数据服务正在恢复,您的请求没有被处理。请稍后用同一 Idempotency-Key 重试。",
+        "The data store is recovering; nothing was done. Retry with the same Idempotency-Key.",
+    )
+
+
 def problem_response(request: Request, problem: Problem) -> Response:
     english = wants_english(request.headers.get("accept-language"))
     body = render(
@@ -224,11 +232,7 @@ def install(app: FastAPI) -> None:
             if not (state.startswith(("08", "53", "57", "40", "55")) or exc.connection_invalidated):
                 raise exc
         log.warning("database unavailable: %s", type(exc).__name__)
-        problem = Unavailable(
-            "数据服务正在恢复,您的请求没有被处理。请稍后用同一 Idempotency-Key 重试。",
-            "The data store is recovering; nothing was done. Retry with the same Idempotency-Key.",
-        )
-        return problem_response(request, problem)
+        return problem_response(request, database_away())
 
     app.add_exception_handler(Problem, on_problem)
     app.add_exception_handler(RequestValidationError, on_invalid)
@@ -236,3 +240,5 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(DBAPIError, on_database)
     app.add_exception_handler(PoolTimeout, on_database)
     app.add_exception_handler(ConnectionError, on_database)
+    # A statement whose limit is over: the driver's TimeoutError comes as it is.
+    app.add_exception_handler(TimeoutError, on_database)

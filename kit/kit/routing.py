@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from . import audit, crash, idempotency, reads
 from .bodies import check_texts
-from .errors import ConditionRequired, Stale
+from .errors import ConditionRequired, Stale, database_away
 from .metrics import REPLAYS
 
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
@@ -49,6 +49,7 @@ class BeamRoute(APIRoute):
                     if session.info.pop(reads.TOLD, False):
                         await session.commit()
                     return answer
+                _refuse_while_away(request)
                 claim = await idempotency.claim(session, request, path, required=key_needed)
                 if claim is not None and claim.replay is not None:
                     REPLAYS.labels(request.app.state.runtime.settings.service).inc()
@@ -72,8 +73,14 @@ def router(**options: Any) -> APIRouter:
 
 
 def _session(request: Request) -> AsyncSession:
+    _refuse_while_away(request)
     session: AsyncSession = request.state.session
     return session
+
+
+def _refuse_while_away(request: Request) -> None:
+    if request.app.state.runtime.database.away:
+        raise database_away()
 
 
 Session = Annotated[AsyncSession, Depends(_session)]

@@ -11,6 +11,7 @@ from .auth import Keyring
 from .bus import Bus
 from .calls import Calls
 from .db import Sessions
+from .db_watch import DatabaseWatch
 from .pages import Cursors
 from .secrets import Vault
 from .settings import ServiceSettings
@@ -50,6 +51,7 @@ class Runtime:
     jobs: Jobs
     tracer: Tracer | None
     migrations: Migrations
+    database: DatabaseWatch
     checks: Checks = field(default_factory=dict)
     parts: dict[str, Any] = field(default_factory=dict)
 

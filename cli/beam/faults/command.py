@@ -14,7 +14,7 @@ from rich.console import Console
 
 from ..demo import started
 from ..reports import keep
-from . import clocks, disks, network, phases, plants, power, volumes
+from . import clocks, disks, network, phases, plants, power, recovery, volumes
 from .checks import INVARIANTS
 from .trial import trial
 
@@ -89,6 +89,10 @@ def _clock(place: Path, wish: Wish) -> dict[str, Any]:
     return clocks.run(place, seed=wish.seed)
 
 
+def _recovery(place: Path, wish: Wish) -> dict[str, Any]:
+    return recovery.run(place, seed=wish.seed)
+
+
 def _nothing() -> str | None:
     return None
 
@@ -107,6 +111,7 @@ PARTS = {
     "fire": Part("随机杀死、冻结进程", _fire),
     "store": Part("NATS 丢失全部存储", _store),
     "points": Part("在每个命名崩溃点杀死各服务", _points),
+    "recovery": Part("恢复所需时间", _recovery),
     "network": Part("网络:延迟、丢弃、半开、重置、缓慢、分区", _network),
     "disk": Part("磁盘写满", _disk, volumes.unavailable),
     "power": Part("断电", _power, volumes.unavailable),

@@ -1,6 +1,7 @@
 """What a platform goes through, one phase after the other; each ends in quiet and the checks."""
 
 import asyncio
+import time
 
 from .checks import Violation
 from .crowd import Crowd
@@ -53,5 +54,7 @@ async def store_lost(trial: Trial, *, journeys: int = 4) -> None:
         await asyncio.sleep(4)
         await trial.killer.lose_store()
         await asyncio.sleep(1)
+    lost = time.monotonic()
     await walking
     await trial.settle()
+    trial.notes["settled_after"] = round(time.monotonic() - lost, 1)

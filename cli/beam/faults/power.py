@@ -3,7 +3,6 @@ the disk held then. Callers and the outside world live on; they keep what they w
 
 import asyncio
 import contextlib
-import functools
 import os
 import random
 import signal
@@ -23,11 +22,11 @@ PATIENCE = 240.0
 class _Machine:
     """The platform on its disk: `on`, `cut`, `off`. Blocking work happens in threads."""
 
-    def __init__(self, place: Path, name: str = "data") -> None:
+    def __init__(self, place: Path, bug: str, name: str = "data") -> None:
         self._place, self._stack = place, contextlib.ExitStack()
         self._image = volumes.Image(place / "disk0.img", place / "disk", megabytes=MEGABYTES)
         self.data = self._image.folder / name
-        self._environment = {"BEAM_PORT_BASE": str(free_port_base())}
+        self._environment = {"BEAM_PORT_BASE": str(free_port_base()), "BEAM_PLANT": bug}
         self.cuts = 0
 
     def on(self) -> None:
@@ -35,6 +34,7 @@ class _Machine:
         outside = self._place / "outside"
         outside.mkdir(exist_ok=True)
         self.data.mkdir(exist_ok=True)
+        (self.data / "run.json").unlink(missing_ok=True)  # of the life before
         with contextlib.suppress(FileExistsError):
             (self.data / "sandbox").symlink_to(outside)  # not our computer, not our power cut
         self._stack.enter_context(started(self.data, **self._environment))
@@ -63,8 +63,8 @@ def _send(pid: int, number: signal.Signals) -> None:
 
 
 @contextlib.asynccontextmanager
-async def _running(place: Path, seed: int) -> AsyncIterator[tuple[_Machine, Trial]]:
-    machine = _Machine(place)
+async def _running(place: Path, bug: str, seed: int) -> AsyncIterator[tuple[_Machine, Trial]]:
+    machine = _Machine(place, bug)
     try:
         await asyncio.to_thread(machine.on)
         async with trial(machine.data, seed=seed, patience=PATIENCE) as the:
@@ -73,17 +73,20 @@ async def _running(place: Path, seed: int) -> AsyncIterator[tuple[_Machine, Tria
         await asyncio.to_thread(machine.off)
 
 
-async def cut_off(place: Path, *, cuts: int, journeys: int, seed: int) -> dict[str, Any]:
+async def cut_off(
+    place: Path, *, cuts: int, journeys: int, seed: int, bug: str = ""
+) -> dict[str, Any]:
     """`journeys` at once, the power cut in the middle, everything started again from what the
-    disk held; `cuts` times. Nothing that was answered before a cut may be missing."""
+    disk held; `cuts` times. Nothing that was answered before a cut may be missing. `bug`: planted
+    in everything; `unsynced` is a database that does not wait for its disk."""
     rng = random.Random(seed)
-    async with _running(place, seed) as (machine, the):
+    async with _running(place, bug, seed) as (machine, the):
         for _ in range(cuts):
             walking = asyncio.create_task(the.crowd.many(journeys, over=2.0))
             await asyncio.sleep(rng.uniform(2, 9))
             await asyncio.to_thread(machine.cut)
             the.killer.struck.append("power cut")
-            await asyncio.to_thread(functools.partial(machine.on))
+            await asyncio.to_thread(machine.on)
             await walking
             await the.settle()
         return the.as_json() | {"cuts": machine.cuts}

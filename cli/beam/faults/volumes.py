@@ -82,14 +82,13 @@ def small(folder: Path, *, megabytes: int) -> Iterator[Path]:
 def full(folder: Path) -> Iterator[None]:
     """No byte is left on the file system of `folder` until the end of the block."""
     filler = folder / "filler"
+    handle = os.open(filler, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     try:
-        with filler.open("wb") as file, contextlib.suppress(OSError):
-            while True:
-                file.write(bytes(1 << 20))
-        with filler.open("ab") as file, contextlib.suppress(OSError):
-            while True:
-                file.write(bytes(512))
-                file.flush()
+        for size in (1 << 20, 4096, 1):
+            with contextlib.suppress(OSError):
+                while True:
+                    os.write(handle, bytes(size))
         yield
     finally:
-        filler.unlink(missing_ok=True)
+        os.close(handle)
+        filler.unlink()

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Self
 from urllib.parse import quote
 
+from kit import crash
 from kit.embedded.process import (
     EmbeddedError,
     GuardedProcess,
@@ -237,6 +238,8 @@ class PostgresServer:
             if user is not None:
                 os.chown(self.socket_folder, *user)
         settings = dict(_SETTINGS)
+        if crash.planted("unsynced"):
+            settings["fsync"] = "off"
         settings["port"] = str(self.port)
         settings["unix_socket_directories"] = str(self.socket_folder)
         settings["unix_socket_permissions"] = "0700"
