@@ -3,6 +3,7 @@
 import asyncio
 import os
 import socket
+import time
 from collections.abc import Callable
 from urllib.parse import urlsplit
 
@@ -10,6 +11,9 @@ from kit.embedded import EmbeddedError, NatsServer, PostgresServer
 
 from .place import Place
 from .trouble import Trouble
+
+LOOK_SECONDS = 2.0
+"""How often one looks whether NATS, though alive, can still write."""
 
 
 class Ground:
@@ -84,8 +88,18 @@ class Ground:
     async def watch(self) -> None:
         """Until cancelled: start again what has died, with pauses that grow while it fails."""
         pause = {"PostgreSQL": 0.1, "NATS": 0.1}
+        looked = time.monotonic()
         while True:
             await asyncio.sleep(0.15)
+            if self.nats is not None and time.monotonic() - looked > LOOK_SECONDS:
+                looked = time.monotonic()
+                if self.nats.poll() is None and await asyncio.to_thread(self.nats.stuck):
+                    self._tell(
+                        "NATS 的存储曾写入失败,正在重新启动它",
+                        "NATS could not write to its store, starting it again",
+                    )
+                    await asyncio.to_thread(self.nats.stop)
+                    await self._restart("NATS", self.nats, pause)
             servers: dict[str, PostgresServer | NatsServer | None] = {
                 "PostgreSQL": self.postgres,
                 "NATS": self.nats,
@@ -94,16 +108,21 @@ class Ground:
                 if server is None or server.poll() is None:
                     continue
                 self._tell(f"{name} 已停止,正在重新启动", f"{name} has died, starting it again")
-                try:
-                    await self._start(server)
-                except Trouble as problem:
-                    self._tell(problem.zh, problem.en)
-                    await asyncio.sleep(pause[name])
-                    pause[name] = min(pause[name] * 2, 5)
-                    continue
-                pause[name] = 0.1
-                self._tell(f"{name} 已恢复", f"{name} is back")
-                self.changed()
+                await self._restart(name, server, pause)
+
+    async def _restart(
+        self, name: str, server: PostgresServer | NatsServer, pause: dict[str, float]
+    ) -> None:
+        try:
+            await self._start(server)
+        except Trouble as problem:
+            self._tell(problem.zh, problem.en)
+            await asyncio.sleep(pause[name])
+            pause[name] = min(pause[name] * 2, 5)
+            return
+        pause[name] = 0.1
+        self._tell(f"{name} 已恢复", f"{name} is back")
+        self.changed()
 
     async def _start(self, server: PostgresServer | NatsServer) -> None:
         # A thread cannot be cancelled: `stop` waits for it, lest a server come up after it.

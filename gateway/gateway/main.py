@@ -12,7 +12,7 @@ from kit import context, errors, revocations, telemetry, traces
 from kit.auth import Keyring
 from kit.broker import Nats
 
-from . import ops, portal, references, routes
+from . import ops, portal, references, routes, silence
 from .beam import Beam
 from .counters import BeamCollector
 from .settings import GatewaySettings
@@ -37,7 +37,7 @@ def create_app(
         logs = telemetry.configure_logs(settings.service)
         sweeper = asyncio.create_task(beam.sweep(logs))
         exporter = asyncio.create_task(tracer.run()) if tracer is not None else None
-        followers: list[asyncio.Task[None]] = []
+        followers = [asyncio.create_task(silence.watch(beam.pools.values()))]
         if settings.nats_url:
             nats = Nats(
                 settings.nats_url, settings.nats_user, settings.nats_password.get_secret_value()

@@ -76,6 +76,10 @@ class Pool:
         """Requests that were turned away because too many were here already."""
         self._turn = 0
         self.loop = asyncio.get_running_loop()
+        self.heard = self.loop.time()
+        """When an answer last came to its end, or nobody waited for one."""
+        self.silent = False
+        """It takes requests and answers none, see `silence`."""
         self.lookup: Lookup = self.loop.getaddrinfo
         self.idle: list[UpstreamConnection] = []
         self.waiting: deque[Exchange] = deque()
@@ -87,7 +91,7 @@ class Pool:
         let it wait for one when the service has as many as it may. Turned away at once: what finds
         the queue full, and everything while the service is known to be away."""
         now = self.loop.time()
-        if self.breaker.failures and not self.breaker.lets_through(now):
+        if self.silent or (self.breaker.failures and not self.breaker.lets_through(now)):
             x.client.refuse(x, "unavailable")
             return
         idle = self.idle
@@ -129,7 +133,7 @@ class Pool:
     def release(self, connection: UpstreamConnection) -> None:
         """A connection is free: the longest waiting request gets it, if the service is to have so
         many at once."""
-        now = self.loop.time()
+        self.heard = now = self.loop.time()
         waiting = self.waiting
         if waiting:
             while waiting and self.asked + len(self.connecting) < self.window.size:

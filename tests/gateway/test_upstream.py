@@ -8,6 +8,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
 
+from gateway import silence
+
 from .conftest import Door, Opener, Recorder, read_answer, recording, request, talk
 
 Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
@@ -190,6 +192,37 @@ async def test_a_slow_service(open_door: Opener, monkeypatch: pytest.MonkeyPatch
         assert answer.status == 504
         assert answer.problem["code"] == "timeout"
         assert "Idempotency-Key" in answer.problem["detail"]
+
+
+async def test_a_service_that_says_nothing_any_more(
+    open_door: Opener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first who waits finds it out; who comes later is told at once, until it speaks again."""
+    monkeypatch.setattr(silence, "QUIET_SECONDS", 0.2)
+    monkeypatch.setattr(silence, "LOOK_SECONDS", 0.05)
+    monkeypatch.setattr(silence, "ASK_SECONDS", 0.2)
+    speaks = asyncio.Event()
+
+    async def frozen(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while True:
+            await head_of(reader)
+            await speaks.wait()
+            writer.write(OK)
+
+    async with scripted(frozen) as port, open_door(port) as door:
+        first = asyncio.create_task(talk(door.port, request()))
+        pool = door.beam.pools["catalog"]
+        async with asyncio.timeout(10):
+            while not pool.silent:
+                await asyncio.sleep(0.02)
+        assert [a.status for a in await talk(door.port, request())] == [503]
+        assert not first.done()
+        speaks.set()
+        assert [a.status for a in await first] == [200]
+        async with asyncio.timeout(10):
+            while pool.silent:
+                await asyncio.sleep(0.02)
+        assert [a.status for a in await talk(door.port, request())] == [200]
 
 
 async def test_a_service_that_can_not_be_reached_in_time(open_door: Opener) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+import signal
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -124,6 +125,8 @@ def run(
     *, parts: Sequence[str], planted: Sequence[str] | None, wish: Wish, json_file: Path | None
 ) -> int:
     """The command. `planted`: names of bugs to plant instead, empty for all of them."""
+    # Whoever ends us, what we started and mounted goes with us.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     console, began = Console(highlight=False), time.monotonic()
     report: dict[str, Any]
     if planted is not None:

