@@ -26,6 +26,7 @@ _SUPERVISORS_OWN = (
     "BEAM_PROCS",
     "BEAM_VIA_BASE",
     "BEAM_SANDBOX_URL",
+    "BEAM_PRELOAD",
 )
 # Names that others know us by, not addresses that a program dials.
 _NAMES = ("BEAM_ISSUER", "BEAM_SANDBOX_BASE_URL")

@@ -10,6 +10,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from kit.embedded.process import preloaded
+
 from . import wire
 
 
@@ -110,6 +112,7 @@ class Nursery:
                 stderr=out,
                 pass_fds=[theirs.fileno()],
                 start_new_session=True,
+                env=os.environ | preloaded(),
             )
         theirs.close()
         self._control = ours

@@ -9,6 +9,7 @@ import gc
 import importlib
 import importlib.util
 import os
+import select
 import signal
 import socket
 import sys
@@ -89,7 +90,7 @@ class Zygote:
         deadline = time.monotonic() + 20
         while self._children and time.monotonic() < deadline:
             self._reap()
-            time.sleep(0.02)
+            select.select((), (), (), 0.02)
 
     def _inventory(self) -> dict[str, Any]:
         durables = {}
@@ -143,7 +144,7 @@ class Zygote:
         deadline = time.monotonic() + 1
         while pid in self._children and time.monotonic() < deadline:
             self._reap()
-            time.sleep(0.005)
+            select.select((), (), (), 0.005)  # as time.sleep, also under libfaketime
         return self._ended.pop(pid, None)
 
 

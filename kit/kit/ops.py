@@ -135,6 +135,8 @@ async def readiness(runtime: Runtime) -> Readiness:
     """Why the service cannot work now; no reasons when it can. Never raises."""
     state = Readiness()
     try:
+        if runtime.database.away:
+            raise TimeoutError
         async with asyncio.timeout(2), runtime.engine.connect() as connection:
             state.postgres = await connection.scalar(text("show server_version"))
             if runtime.migrations.head is not None:
@@ -153,6 +155,9 @@ async def look(runtime: Runtime) -> dict[str, dict[str, Any]]:
     """What the service's checks of its own books say; `ok` is None where one could not look."""
     found: dict[str, dict[str, Any]] = {}
     for name, check in runtime.checks.items():
+        if runtime.database.away:
+            found[name] = {"ok": None, "error": "TimeoutError"}
+            continue
         try:
             async with asyncio.timeout(5), runtime.sessions() as session:
                 found[name] = await check(session)

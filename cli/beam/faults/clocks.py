@@ -88,7 +88,7 @@ def run(place: Path, *, seed: int, nights: Sequence[Night] = NIGHTS) -> dict[str
         _set(file, shift)
         file.chmod(0o644)
         faked = {
-            "LD_PRELOAD": str(library()),
+            "BEAM_PRELOAD": str(library()),
             "FAKETIME_TIMESTAMP_FILE": str(file),
             "FAKETIME_CACHE_DURATION": "1",
             "FAKETIME_DONT_FAKE_MONOTONIC": "1",

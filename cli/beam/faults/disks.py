@@ -6,15 +6,19 @@ import time
 from pathlib import Path
 from typing import Any
 
+import asyncpg
+
 from ..demo import started
 from ..journey.steps import OPERATOR
 from . import volumes
 from .checks import Violation
 from .network import AWAY
+from .scenes import as_administrator
 from .trial import Trial, trial
 
 MEGABYTES = {"nats": 64, "postgres": 700}
 FULL_SECONDS = 25.0
+_MEGABYTE = "repeat('x', 1000000)"
 PATIENCE = 240.0
 
 
@@ -25,7 +29,10 @@ async def _fill(the: Trial, folder: Path, part: str, journeys: int) -> dict[str,
     walking = asyncio.create_task(the.crowd.many(journeys, over=FULL_SECONDS / 2))
     await asyncio.sleep(3)
     alarms: set[str] = set()
+    felt = False
     with volumes.full(folder):
+        if part == "postgres":
+            felt = await _use_up_the_log(the)
         the.killer.struck.append(f"disk of {part} full")
         end = time.monotonic() + FULL_SECONDS
         while time.monotonic() < end:
@@ -35,6 +42,8 @@ async def _fill(the: Trial, folder: Path, part: str, journeys: int) -> dict[str,
     await walking
     await the.settle()
     answers = the.crowd.answers[before:]
+    if not felt and not any(alarm.startswith("events wait") for alarm in alarms):
+        the.violations.append(Violation("full_disk", f"{part} never noticed its full disk", True))
     broken = sorted({a.status for a in answers if a.status >= 500 and a.status not in AWAY})
     if broken:
         the.violations.append(Violation("full_disk", f"{part} full: answers {broken}", True))
@@ -49,6 +58,18 @@ async def _fill(the: Trial, folder: Path, part: str, journeys: int) -> dict[str,
         "alarms": sorted(alarms),
         "settled_after": round(time.monotonic() - empty, 1),
     }
+
+
+async def _use_up_the_log(the: Trial) -> bool:
+    """PostgreSQL keeps room for its log in advance: write until there is none left."""
+    for _ in range(MEGABYTES["postgres"]):
+        try:
+            await as_administrator(
+                the, "case", lambda _: f"select pg_logical_emit_message(true, '', {_MEGABYTE})"
+            )
+        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+            return True
+    return False
 
 
 async def _alarms(the: Trial) -> set[str]:

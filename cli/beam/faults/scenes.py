@@ -51,14 +51,12 @@ async def revoke(trial: Trial) -> None:
 
 async def grant_too_much(trial: Trial) -> None:
     """An administrator gives the running service a right that it must not have."""
-    await _as_administrator(
-        trial, "payment", lambda role: f"grant update on ledger_entry to {role}"
-    )
+    await as_administrator(trial, "payment", lambda role: f"grant update on ledger_entry to {role}")
 
 
 async def edit_story(trial: Trial) -> None:
     """An administrator writes another name into the story of a case."""
-    await _as_administrator(
+    await as_administrator(
         trial,
         "case",
         lambda _: "update timeline_entry set actor = 'stf_w99' where action = 'accept'",
@@ -67,14 +65,15 @@ async def edit_story(trial: Trial) -> None:
 
 async def cut_story(trial: Trial) -> None:
     """The end of a story is taken away."""
-    await _as_administrator(
+    await as_administrator(
         trial,
         "case",
         lambda _: "delete from timeline_entry where id = (select max(id) from timeline_entry)",
     )
 
 
-async def _as_administrator(trial: Trial, service: str, sql: Callable[[str], str]) -> None:
+async def as_administrator(trial: Trial, service: str, sql: Callable[[str], str]) -> None:
+    """Execute `sql(role of the running service)` in the service's database as its superuser."""
     run = json.loads((trial.data / "run.json").read_text())
     parts = urlsplit(run["postgres"][service])
     secret = (trial.data / "postgres" / "superuser.password").read_text()

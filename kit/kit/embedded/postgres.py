@@ -22,6 +22,7 @@ from kit.embedded.process import (
     GuardedProcess,
     free_port,
     port_taken,
+    preloaded,
     stop_leftover,
     tail,
 )
@@ -306,10 +307,4 @@ class PostgresServer:
 def _environment() -> dict[str, str]:
     """Hardly anything of ours: PG… variables would change the server, secrets do not belong
     there."""
-    kept = {
-        name: value
-        for name, value in os.environ.items()
-        # What somebody preloads everywhere is meant for the server, too: fault tests move clocks.
-        if name == "LD_PRELOAD" or name.startswith("FAKETIME")
-    }
-    return kept | {"PATH": "/usr/bin:/bin", "LC_ALL": "C", "TZ": "UTC"}
+    return preloaded() | {"PATH": "/usr/bin:/bin", "LC_ALL": "C", "TZ": "UTC"}

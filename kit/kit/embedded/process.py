@@ -63,6 +63,14 @@ def port_taken(port: int) -> bool:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
+def preloaded() -> dict[str, str]:
+    """What BEAM_PRELOAD asks to be preloaded (LD_PRELOAD) in the servers and programs, not in who
+    starts them: fault tests move clocks with it."""
+    library = os.environ.get("BEAM_PRELOAD")
+    faked = {name: value for name, value in os.environ.items() if name.startswith("FAKETIME")}
+    return faked | {"LD_PRELOAD": library} if library else {}
+
+
 class GuardedProcess:
     """One running server; `stop` ends it in order, and our own death ends it too."""
 
