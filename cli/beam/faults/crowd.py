@@ -19,6 +19,7 @@ from .evidence import Answer
 
 TOKEN_SECONDS = 8 * 60
 CODE_SECONDS = 6.0
+PAUSES_AFTER_401 = (0.0, 2.0, 4.0, 6.0)
 CODE_PAGE = "/oauth2/login/code?return_to=%2Foauth2%2Fauthorize"
 KINDS = {"approved": (APPROVAL, APPROVED), "refused": (REFUSAL, REFUSED)}
 
@@ -59,12 +60,14 @@ class _Door(Door):
         headers: dict[str, str],
         wanted: tuple[int, ...],
     ) -> httpx.Response:
-        answer = await super()._send(method, path, content, headers, wanted)
-        if answer.status_code != 401 or not self.token or self.enter is None:
-            return answer
-        if headers["authorization"] == f"Bearer {self.token}":
-            await self.enter(self)
-        headers["authorization"] = f"Bearer {self.token}"
+        for pause in PAUSES_AFTER_401:
+            answer = await super()._send(method, path, content, headers, wanted)
+            if answer.status_code != 401 or not self.token or self.enter is None:
+                return answer
+            await asyncio.sleep(pause)
+            if headers["authorization"] == f"Bearer {self.token}":
+                await self.enter(self)
+            headers["authorization"] = f"Bearer {self.token}"
         return await super()._send(method, path, content, headers, wanted)
 
 
