@@ -94,6 +94,9 @@ class Environment:
                     "BEAM_SANDBOX_BASE_URL": place.url(program),
                     "BEAM_SANDBOX_DATA": str(place.data / "sandbox"),
                     "BEAM_SANDBOX_KEYS": str(place.keys),
+                    "BEAM_SANDBOX_OIDC_REDIRECT_URI": (
+                        f"{env['BEAM_ISSUER']}/oauth2/upstream/callback"
+                    ),
                     "BEAM_SANDBOX_SF_PUSH_URL": f"{place.url(GATEWAY)}/callbacks/sf",
                 }
         return env
@@ -121,6 +124,9 @@ class Environment:
                     "BEAM_SERVICE_SECRETS_FILE": str(self._secrets.clients_file()),
                     "BEAM_SMS_KEYS": str(place.keys / "sms"),
                     "BEAM_SMS_BASE_URL": self._sandbox,
+                    "BEAM_UPSTREAM_OIDC_ISSUER": f"{self._sandbox}/oidc",
+                    "BEAM_UPSTREAM_OIDC_KEYS": str(place.keys / "oidc"),
+                    "BEAM_UPSTREAM_OIDC_LEVELS": '{"LOA2": "L2", "LOA3": "L3"}',
                     "BEAM_WECHAT_MINI_KEYS": str(place.keys / "wechat_mini"),
                     "BEAM_WECHAT_MINI_BASE_URL": self._sandbox,
                     "BEAM_CITIZENS_KEYS": str(place.keys / "citizens"),

@@ -150,6 +150,8 @@ ROUTES: tuple[Route, ...] = (
         _row("DELETE /v1/me/profile/facts/{key}"),
         _row("GET /v1/me/profile/tags"),
         _row("POST /oauth2/login/passkey", PUBLIC, **_PAGE),
+        _row("GET /oauth2/upstream", PUBLIC, **_PAGE),
+        _row("GET /oauth2/upstream/callback", PUBLIC, **_PAGE),
         _row("GET /oauth2/passkey.js", PUBLIC, published=False, body_limit=0),
         _row("POST /v1/me/passkeys", rate="sign-in", body_limit=64 * KIB),
         _row("POST /v1/me/passkeys/options", rate="sign-in", body_limit=0),

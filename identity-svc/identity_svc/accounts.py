@@ -15,7 +15,7 @@ from kit.outbox import emit
 from kit.secrets import Vault, mask_id_number, mask_name, mask_phone
 
 from . import back_channel, families
-from .models import ACCOUNT_TRANSITIONS, AccessLog, Account, RefreshFamily, StaffMember
+from .models import ACCOUNT_TRANSITIONS, AccessLog, Account, LoginSession, StaffMember
 
 
 def _bound(column: str, account_id: str) -> str:
@@ -102,7 +102,7 @@ async def change_state(session: AsyncSession, account_id: str, action: str) -> A
     states.move(session, account, ACCOUNT_TRANSITIONS, action, account_id=account.id)
     if account.state == "suspended":
         families.tell(session, "account", account.id)
-        await back_channel.note(session, RefreshFamily.account_id == account.id)
+        await back_channel.note(session, LoginSession.account_id == account.id)
     return account
 
 

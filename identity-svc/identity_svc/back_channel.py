@@ -23,7 +23,7 @@ from kit.ids import uuid7
 from kit.jose import SigningKey
 from kit.runtime import Runtime
 
-from .models import Client, LogoutNotice, RefreshFamily
+from .models import Client, LoginSession, LogoutNotice, RefreshFamily
 from .settings import Settings
 
 log = logging.getLogger(__name__)
@@ -38,18 +38,20 @@ JOB = "deliver_logouts"
 
 
 async def note(session: AsyncSession, which: ColumnElement[bool]) -> None:
-    """The sign-ins of these families are over: note it for every client that wants to know."""
+    """These sign-ins (a condition on LoginSession) are over: note it for every client that has
+    something of them, also when a person acted for somebody else there."""
     at = now()
     told = (
         select(
             RefreshFamily.client_id,
             RefreshFamily.session_id,
-            RefreshFamily.account_id,
+            LoginSession.account_id,
             literal("waiting"),
             literal(0),
             literal(at),
             literal(at),
         )
+        .join(LoginSession, LoginSession.id == RefreshFamily.session_id)
         .join(Client, Client.client_id == RefreshFamily.client_id)
         .where(
             which,

@@ -79,7 +79,7 @@ async def revoke_of_session(session: AsyncSession, login_id: str, reason: str) -
     of_it = RefreshFamily.session_id == login_id
     for revoked in await session.scalars(_end(reason, of_it, RefreshFamily.state == "active")):
         tell(session, "family", revoked)
-    await back_channel.note(session, of_it)
+    await back_channel.note(session, LoginSession.id == login_id)
 
 
 async def revoke_of_account(
@@ -93,7 +93,8 @@ async def revoke_of_account(
     ended = _end(reason, whose, RefreshFamily.state == "active")
     for family in await session.scalars(ended):
         tell(session, "family", family)
-    await back_channel.note(session, whose)
+    over = LoginSession.account_id == account_id
+    await back_channel.note(session, and_(over, LoginSession.id != but) if but else over)
     if but is None:
         tell(session, "account", account_id)
 

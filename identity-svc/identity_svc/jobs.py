@@ -19,6 +19,7 @@ from .models import (
     RevokedToken,
     SeenOnce,
 )
+from .models_upstream import UpstreamSignIn
 from .outside import Outside
 from .settings import Settings
 from .sign_in import new_phone
@@ -64,7 +65,7 @@ async def forget(runtime: Runtime) -> None:
         await session.execute(
             delete(AuthorizationCode).where(AuthorizationCode.expires_at < at - KEPT_AS_EVIDENCE)
         )
-        for brief in (RevokedToken, SeenOnce, PhoneCode):
+        for brief in (RevokedToken, SeenOnce, PhoneCode, UpstreamSignIn):
             await session.execute(delete(brief).where(brief.expires_at < at))
         await session.execute(
             delete(PushedRequest).where(PushedRequest.expires_at < at - KEPT_AS_EVIDENCE)

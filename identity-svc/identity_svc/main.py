@@ -29,6 +29,7 @@ from .routes import (
     profile,
     sign_in_ways,
     step_up,
+    upstream,
 )
 from .routes import clients as client_routes
 from .routes import staff as staff_routes
@@ -80,6 +81,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             consent.router,
             device.pages,
             device.router,
+            upstream.router,
             accounts.router,
             accounts.own_router,
             firms.claims,

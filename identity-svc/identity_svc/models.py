@@ -14,6 +14,7 @@ from kit.states import Transitions
 from . import models_agency as models_agency
 from . import models_personal as models_personal
 from . import models_sign_in as models_sign_in
+from . import models_upstream as models_upstream
 from .base import Base, Texts
 
 ACCOUNT_TRANSITIONS: Transitions = {

@@ -6,6 +6,8 @@ from pathlib import Path
 
 from .channels import Messages, aliyun
 from .providers import Firms, MiniProgram, RealNames, citizens, enterprises, wechat
+from .providers.upstream import Account as UpstreamAccount
+from .providers.upstream import Upstream
 from .settings import Settings
 
 
@@ -19,6 +21,7 @@ class Outside:
     _names: RealNames | None = None
     _mini_program: MiniProgram | None = None
     _firms: Firms | None = None
+    _upstream: Upstream | None = None
 
     @property
     def messages(self) -> Messages | None:
@@ -56,8 +59,21 @@ class Outside:
             self._firms = enterprises.Enterprises(self.settings.enterprises_base_url, account)
         return self._firms
 
+    @property
+    def upstream(self) -> Upstream | None:
+        folder, issuer = self.settings.upstream_oidc_keys, self.settings.upstream_oidc_issuer
+        if self._upstream is None and issuer and _is_there(folder):
+            assert folder is not None
+            self._upstream = Upstream(
+                issuer,
+                UpstreamAccount.load(folder),
+                f"{self.settings.issuer}/oauth2/upstream/callback",
+                self.settings.upstream_oidc_scope,
+            )
+        return self._upstream
+
     async def close(self) -> None:
-        for party in (self._messages, self._names, self._firms, self._mini_program):
+        for party in (self._messages, self._names, self._firms, self._mini_program, self._upstream):
             if party is not None:
                 await party.close()
 

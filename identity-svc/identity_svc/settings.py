@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field, SecretStr, TypeAdapter, field_validator
 
@@ -48,6 +49,18 @@ class Settings(ServiceSettings):
     """Folder with the `account.json` of the register of enterprises; without it no firm can be
     registered."""
     enterprises_base_url: str = "http://127.0.0.1:8090"
+    upstream_oidc_issuer: str = ""
+    """An OpenID provider above us, in which people may sign in; empty: none."""
+    upstream_oidc_keys: Path | None = None
+    """Folder with `account.json`: client_id, and client_secret or client_key (PEM, P-256)."""
+    upstream_oidc_name: str = "国家政务服务平台"
+    upstream_oidc_name_en: str = "the national platform"
+    upstream_oidc_scope: str = "openid profile"
+    upstream_oidc_id_claim: str = "id_number"
+    """The claim in which it tells the identity number that it has verified."""
+    upstream_oidc_levels: dict[str, Literal["L1", "L2", "L3", "L4"]] = Field(default_factory=dict)
+    """Its `acr` values and what each is worth here; L1 what is not named. From L2 on its identity
+    number is believed."""
     tries_per_account: int = Field(10, ge=3)
     tries_per_address: int = Field(50, ge=5)
     registrations_per_address: int = Field(20, ge=1)

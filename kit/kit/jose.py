@@ -22,6 +22,9 @@ LEEWAY_SECONDS = 30
 MAX_LIFE_SECONDS = 15 * 60
 FORBIDDEN_HEADERS = frozenset({"crit", "jku", "x5u", "jwk", "x5c", "zip", "b64"})
 NEEDED = ("exp", "iat", "iss", "sub", "jti")
+MAX_FOREIGN_LIFE = 24 * 3600
+MOST_FOREIGN, SHORTEST_MODULUS = 20, 342
+"""Keys of another issuer; characters of base64 in 2048 bits."""
 ASSERTION_TYPES = ("", "jwt", "client-authentication+jwt")
 
 
@@ -135,6 +138,47 @@ class KeySet:
             return claims
 
 
+class ForeignKeys:
+    """Public keys of another issuer by `kid`: P-256 for ES256, RSA of 2048 bits or more for RS256.
+    Each key is good for its own algorithm alone, whatever a token says."""
+
+    def __init__(self, jwks: Mapping[str, Any]) -> None:
+        self._keys: dict[str, tuple[str, Any]] = {}
+        listed = jwks.get("keys", [])
+        for key in listed[:MOST_FOREIGN] if isinstance(listed, list) else []:
+            with contextlib.suppress(BadToken), _refusing():
+                kind = (key["kty"], key.get("crv"))
+                alg = {("EC", "P-256"): "ES256", ("RSA", None): "RS256"}[kind]
+                names = ("crv", "x", "y") if alg == "ES256" else ("n", "e")
+                short = alg == "RS256" and len(key["n"]) < SHORTEST_MODULUS
+                if short or key.get("use", "sig") != "sig" or key.get("alg", alg) != alg:
+                    raise BadToken("a key that we do not use")
+                public = {"kty": key["kty"], **{name: key[name] for name in names}}
+                self._keys[key["kid"]] = (alg, jwk.construct(public, alg))
+
+    def verify(self, token: str, *, issuer: str, client_id: str, nonce: str) -> dict[str, Any]:
+        """The claims of an id_token for us (OpenID Connect Core §3.1.3.7), or BadToken."""
+        with _refusing():
+            header = jws.get_unverified_header(token)
+            if len(token) > MAX_BYTES or FORBIDDEN_HEADERS & header.keys():
+                raise BadToken("header")
+            if str(header.get("typ", "jwt")).lower() != "jwt":
+                raise BadToken("typ")
+            kid = header.get("kid")
+            if kid not in self._keys:
+                raise UnknownKey("kid")
+            alg, key = self._keys[kid]
+            if header.get("alg") != alg:
+                raise BadToken("alg")
+            told = {"issuer": issuer, "audience": client_id, "algorithm": alg}
+            claims = _claims(token, key, **told, max_life=MAX_FOREIGN_LIFE, needed=NEEDED[:-1])
+            if len(texts(claims["aud"])) > 1 and "azp" not in claims:
+                raise BadToken("azp")
+            if claims.get("azp", client_id) != client_id or claims.get("nonce") != nonce:
+                raise BadToken("azp or nonce")
+            return claims
+
+
 def claimed_subject(token: str) -> str:
     """Whom a token says it is about, before anything of it was checked: to find the key that it
     must be checked with. Raises BadToken."""
@@ -207,18 +251,25 @@ def _header(token: str, types: tuple[str, ...], forbidden: frozenset[str]) -> di
 
 
 def _claims(
-    token: str, key: Any, *, issuer: str, audience: str | tuple[str, ...], max_life: int
+    token: str,
+    key: Any,
+    *,
+    issuer: str,
+    audience: str | tuple[str, ...],
+    max_life: int,
+    algorithm: str = ALGORITHM,
+    needed: tuple[str, ...] = NEEDED,
 ) -> dict[str, Any]:
     claims = jwt.decode(
         token,
         key,
-        algorithms=[ALGORITHM],
+        algorithms=[algorithm],
         issuer=issuer,
         options={
             "leeway": LEEWAY_SECONDS,
             "verify_aud": False,  # python-jose knows one audience only, and none is fine with it
             "verify_at_hash": False,  # an id_token comes back without its access token
-            **{f"require_{name}": True for name in NEEDED},
+            **{f"require_{name}": True for name in needed},
         },
     )
     if not set(texts(claims["aud"])) & set(texts(audience)):
@@ -230,6 +281,6 @@ def _claims(
     if claims["iat"] > time.time() + LEEWAY_SECONDS:
         raise BadToken("issued in the future")
     for name in ("sub", "jti"):
-        if not isinstance(claims[name], str) or not claims[name]:
+        if name in needed and (not isinstance(claims[name], str) or not claims[name]):
             raise BadToken(name)
     return dict(claims)

@@ -6,6 +6,7 @@
     <folder>/citizens/  what the register of citizens gives: for identity-svc
     <folder>/wechat_mini/  what WeChat gives the owner of a mini-program: for identity-svc
     <folder>/enterprises/  what the register of enterprises gives: for identity-svc
+    <folder>/oidc/      what the OpenID provider above us gives: for identity-svc
     <folder>/platform/  WeChat Pay's own keys: for the sandbox alone
 
 Folders have mode 0700, files 0600. Nothing here is ever shipped.
@@ -43,6 +44,7 @@ def provision(folder: Path) -> None:
     _once(folder / "citizens", _register_account)
     _once(folder / "enterprises", _register_account)
     _once(folder / "wechat_mini", _wechat_mini_account)
+    _once(folder / "oidc", _oidc_account)
     _once(folder / "platform", _platform)
 
 
@@ -110,6 +112,14 @@ class WeChatMiniSide:
     secret: str
 
 
+@dataclass(frozen=True, slots=True, repr=False)
+class OidcSide:
+    """What the OpenID provider above us knows of its client."""
+
+    client_id: str
+    client_secret: str
+
+
 def read_wechat(folder: Path) -> WeChatSide:
     """Read WeChat Pay's side from a provisioned folder."""
     home = folder / "wechat"
@@ -149,6 +159,11 @@ def read_wechat_mini(folder: Path) -> WeChatMiniSide:
     return WeChatMiniSide(
         **json.loads((folder / "wechat_mini" / "account.json").read_text("utf-8"))
     )
+
+
+def read_oidc(folder: Path) -> OidcSide:
+    """Read the provider's side from a provisioned folder."""
+    return OidcSide(**json.loads((folder / "oidc" / "account.json").read_text("utf-8")))
 
 
 def rotate_platform(folder: Path, *, retire: bool) -> None:
@@ -218,6 +233,11 @@ def _sms_account() -> dict[str, bytes]:
 
 def _register_account() -> dict[str, bytes]:
     account = RegisterSide(app_id=f"app{secrets.token_hex(6)}", secret=secrets.token_urlsafe(32))
+    return {"account.json": json.dumps(asdict(account)).encode()}
+
+
+def _oidc_account() -> dict[str, bytes]:
+    account = OidcSide(client_id="one-beam", client_secret=secrets.token_urlsafe(32))
     return {"account.json": json.dumps(asdict(account)).encode()}
 
 

@@ -11,6 +11,7 @@ from . import keys
 from .book import Book
 from .citizens import api as citizens_api
 from .enterprises import api as enterprises_api
+from .oidc import api as oidc_api
 from .posts import Chore, Courier
 from .settings import Settings
 from .sf import api as sf_api
@@ -99,6 +100,13 @@ def _furnish(app: FastAPI, settings: Settings, book: Book) -> Courier:
             keys.read_register(settings.keys, "enterprises"), book, hang_seconds=hang
         ),
         wechat_mini_api.Room(keys.read_wechat_mini(settings.keys), book, hang_seconds=hang),
+        oidc_api.Room(
+            keys.read_oidc(settings.keys),
+            book,
+            base_url=settings.base_url,
+            redirect_uri=settings.oidc_redirect_uri,
+            hang_seconds=hang,
+        ),
     ):
         app.include_router(room.router)
     return courier

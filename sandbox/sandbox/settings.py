@@ -25,6 +25,10 @@ class Settings(BaseSettings):
     retry_factor: float = Field(
         default=1.0, gt=0, description="multiplies every pause between two deliveries"
     )
+    oidc_redirect_uri: str = Field(
+        default="http://127.0.0.1:8000/oauth2/upstream/callback",
+        description="the one address to which the OpenID provider sends people back",
+    )
     refund_seconds: float = Field(
         default=2.0, ge=0, description="how long a WeChat refund stays PROCESSING"
     )

@@ -50,10 +50,19 @@ async def form(
         return_to=return_to,
         onward=onward,
         problems=problems or [],
+        upstream=_upstream(at),
         **fields,
     )
     at.set_cookie(response, "beam_form", key)
     return response
+
+
+def _upstream(at: Web) -> tuple[str, str] | None:
+    """The name of the provider above us in both languages, if there is one."""
+    settings = at.settings
+    if not settings.upstream_oidc_issuer:
+        return None
+    return settings.upstream_oidc_name, settings.upstream_oidc_name_en
 
 
 def too_old(english: bool) -> str:

@@ -1,0 +1,1 @@
+"""An OpenID provider above ours, such as the national one, simulated."""
