@@ -150,7 +150,8 @@ async def later(question: Any) -> bool:
 
 
 async def look_up(door: Any, n: int) -> Any:
-    return await door.client.get("/v1/items/A05")
+    """Another address each time: the door keeps answers, and asks the catalogue for what is new."""
+    return await door.client.get("/v1/items/A05", params={"n": secrets.token_hex(6)})
 
 
 async def open_case(door: Any, n: int) -> Any:

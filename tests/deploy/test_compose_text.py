@@ -89,6 +89,15 @@ def test_only_the_proxy_publishes_a_port_and_only_on_loopback_unless_told():
     assert "host_ip: ${HTTPS_BIND:-127.0.0.1}" in SERVICES["proxy"]
 
 
+def test_nothing_of_ours_signals_a_container_through_the_engine():
+    """After any `kill` of its own the engine holds the container for stopped by hand: it does not
+    come back after a crash, nor with the host."""
+    for file in (*DEPLOY.glob("*.py"), ROOT / "Makefile"):
+        text = file.read_text("utf-8")
+        assert '"kill"' not in text, file
+        assert " kill -s" not in text, file
+
+
 def test_what_watches_is_hardened_and_bounded_too():
     start = WATCHING.index("x-watch: &watch")
     common = WATCHING[start : WATCHING.index("x-traced")]

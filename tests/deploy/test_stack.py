@@ -96,7 +96,7 @@ async def test_two_replicas_share_the_work_and_one_may_die(stack: Stack):
         counts = [
             line.rpartition(" ")[2]
             for line in text.splitlines()
-            if line.startswith("beam_http_") and "_count" in line and "/v1/items/{code}" in line
+            if line.startswith("beam_http_requests_total{") and "/v1/items/{code}" in line
         ]
         return int(sum(map(float, counts)))
 
