@@ -54,10 +54,11 @@ def arm(programs: Mapping[str, Mapping[str, Any]]) -> None:
     if any(order["env"].get("BEAM_ENVIRONMENT") == "production" for order in orders):
         return
     points = [order["crash"] for order in orders if order.get("crash")]
-    for file in [point for point in points if "/" in point]:
-        points.remove(file)
+    files = [point for point in points if "/" in point]
+    deadly = [point for point in points if "/" not in point]
+    crash.arm(",".join(deadly), orders[0]["env"].get("BEAM_PLANT", ""))
+    for file in files:
         crash.watch(functools.partial(_keep, Path(file)))
-    crash.arm(",".join(points), orders[0]["env"].get("BEAM_PLANT", ""))
 
 
 def _keep(file: Path, point: str) -> None:

@@ -20,7 +20,7 @@ from rich.table import Table
 from . import reports
 
 ROOT = Path(__file__).resolve().parents[2]
-TEST_SECONDS = 600
+TEST_SECONDS = 240
 
 
 @dataclass(frozen=True)
@@ -119,18 +119,20 @@ def silences() -> Taken:
 # ---- from the benchmark
 
 
-def bench(*ids: str) -> Callable[[], Taken]:
-    """Lines of the benchmark's report, by id."""
+def bench(*ids: str, same: bool = True) -> Callable[[], Taken]:
+    """Lines of the benchmark's report, by id. `same`: they measure what the target says; else they
+    are only told, since the benchmark compares with a base instead of counting seconds."""
 
     def take() -> Taken:
         found = reports.last("bench")
         lines = {line["id"]: line for line in (found or {}).get("targets", [])}
         there = [lines[id_] for id_ in ids if id_ in lines]
         if not there:
-            return not_here(
-                f"{' and '.join(ids)}: make bench ARGS='--json .data/reports/bench.json'"
-            )
-        text = "; ".join(f"{line['name']}: {line['ratio']}" for line in there)
+            how = "make bench ARGS='--json .data/reports/bench.json'"
+            return not_here(f"{', '.join(ids)} of {how}")
+        text = "; ".join(f"{line['name']}: {line['ratio']} ({line['note']})" for line in there)
+        if not same:
+            return not_here(f"related: {text}")
         return Taken(text, len(there) == len(ids) and all(line["ok"] for line in there))
 
     return take
@@ -145,10 +147,15 @@ def passing(*arguments: str, more: str = "") -> Callable[[], Taken]:
     def take() -> Taken:
         if not (ROOT / "tests").exists():
             return not_here("the tests are not installed")
-        command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *arguments]
+        command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-m", "not long"]
         try:
             done = subprocess.run(
-                command, cwd=ROOT, capture_output=True, text=True, timeout=TEST_SECONDS, check=False
+                [*command, *arguments],
+                cwd=ROOT,
+                capture_output=True,
+                text=True,
+                timeout=TEST_SECONDS,
+                check=False,
             )
         except subprocess.TimeoutExpired:
             return not_here(f"the tests took more than {TEST_SECONDS} s")
@@ -179,15 +186,43 @@ FIGURES: Sequence[Figure] = (
     Figure(4, "NATS 存储丢失", "all effects within 60 s", store_lost),
     Figure(5, "SIGKILL 后恢复", "service 3 s / PG 5 s / NATS 5 s / all 15 s", recovery),
     Figure(6, "依赖冻结被察觉", "<= 8 s, 503 within 2 s", silences),
-    Figure(7, "发件箱延迟", "p99 <= 200 ms; drained <= 30 s", bench("outbox_lag", "outbox_drain")),
-    Figure(8, "可靠写入", ">= 600/s, p99 <= 250 ms", bench("durable_write")),
-    Figure(9, "亮证读取", ">= 2000/s, p99 <= 100 ms", bench("show_licence")),
-    Figure(10, "10 倍激增", "admitted p99 <= 1 s, rest 429/503 < 50 ms", bench("surge")),
-    Figure(11, "横向扩展", "linear within 20 % for 1 -> 2", bench("scale_out")),
-    Figure(12, "2 小时稳定运行", "0 errors, < 1 MB/h", bench("soak")),
-    Figure(13, "对账 10 万行", "<= 30 s, 50 seeded found", bench("reconciliation")),
     Figure(
-        14, "渠道中断 10 分钟后的待定", "0 after 3 min, <= 1 query/90 s", bench("channel_outage")
+        7,
+        "发件箱延迟",
+        "p99 <= 200 ms; drained <= 30 s",
+        bench("event-p99", "events-rate", same=False),
+    ),
+    Figure(
+        8,
+        "可靠写入",
+        ">= 600/s, p99 <= 250 ms",
+        never("no absolute figure is taken yet; see make bench journeys"),
+    ),
+    Figure(9, "亮证读取", ">= 2000/s, p99 <= 100 ms", bench("read-constant", same=False)),
+    Figure(
+        10,
+        "10 倍激增",
+        "admitted p99 <= 1 s, rest 429/503 < 50 ms",
+        bench("surge-admitted", "surge-refused", "surge-lost"),
+    ),
+    Figure(
+        11,
+        "横向扩展",
+        "linear within 20 % for 1 -> 2",
+        never("one process a service on two cores; needs more cores"),
+    ),
+    Figure(12, "2 小时稳定运行", "0 errors, < 1 MB/h", never("nobody has let it run for 2 h")),
+    Figure(
+        13,
+        "对账 10 万行",
+        "<= 30 s, 50 seeded found",
+        never("no daily reconciliation in payment-svc yet"),
+    ),
+    Figure(
+        14,
+        "渠道中断 10 分钟后的待定",
+        "0 after 3 min, <= 1 query/90 s",
+        never("no run with the channel away for 10 min"),
     ),
     Figure(
         15,

@@ -24,7 +24,10 @@ _planted: set[str] = set()
 
 
 def arm(crash: str, plant: str) -> None:
-    """Set both anew, as the variables would: for processes that are forked after the import."""
+    """Set both anew, as the variables would: for processes that are forked after the import. Ends
+    a `watch`."""
+    global _passed
+    _passed = None
     _armed.clear()
     _planted.clear()
     for spec in filter(None, crash.split(",")):

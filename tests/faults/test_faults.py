@@ -3,6 +3,7 @@
 import ast
 import asyncio
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,6 +18,7 @@ from beam.place import Place
 from beam.programs import BY_NAME, PROGRAMS
 from beam.provision import Database
 from beam.secret_store import SecretStore
+from kit import crash
 
 
 @pytest.mark.long
@@ -95,6 +97,20 @@ def test_points_wait_in_line(tmp_path: Path) -> None:
     arming.queue(tmp_path, "case", ["c1", "c2:3"])
     assert [arming.take(tmp_path, "case") for _ in range(3)] == ["c1", "c2:3", ""]
     assert arming.left(tmp_path, "case") == []
+
+
+def test_points_that_are_passed_are_written_down(tmp_path: Path) -> None:
+    arming.queue(tmp_path, "case", [arming.WATCH])
+    orders: dict[str, dict[str, Any]] = {
+        "case": {"env": {}, "crash": arming.take(tmp_path, "case")}
+    }
+    assert arming.passed(tmp_path, "case") == set()
+    arming.arm(orders)
+    for name in ("c1", "c2", "c1"):
+        crash.point(name)
+    crash.arm("", "")
+    crash.point("c3")
+    assert arming.passed(tmp_path, "case") == {"c1", "c2"}
 
 
 def test_the_points_are_found_in_the_code() -> None:

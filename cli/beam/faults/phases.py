@@ -54,6 +54,9 @@ async def store_lost(trial: Trial, *, journeys: int = 4) -> None:
         await asyncio.sleep(4)
         await trial.killer.lose_store()
         await asyncio.sleep(1)
+        # What the broker had handed over already would wait in their sockets.
+        trial.killer.kill("exchange")
+        trial.killer.kill("helpdesk")
     lost = time.monotonic()
     await walking
     await trial.settle()

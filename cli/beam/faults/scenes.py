@@ -24,11 +24,14 @@ async def walk_at_once(trial: Trial) -> None:
 
 
 async def lose_store(trial: Trial) -> None:
-    """Events lie in the store, unhandled, when it goes."""
+    """Events lie in the store, unhandled, when it goes. For whom they were dies: what the broker
+    had handed over already would wait in the socket of one who is merely frozen."""
     with trial.killer.frozen("exchange", "helpdesk"):
         await trial.crowd.walk("refused")
         await trial.killer.lose_store()
         await until(lambda: False, seconds=2)
+        trial.killer.kill("exchange")
+        trial.killer.kill("helpdesk")
 
 
 async def lose_sessions(trial: Trial) -> None:
