@@ -81,15 +81,13 @@ def _finish(node: _Node[T]) -> None:
 
 
 def _inherit(word: _Node[T], variable: _Node[T]) -> None:
-    if word.place is None:
-        word.place = variable.place
-    elif variable.place is not None:
+    """Nothing is shared between the two: what a word gets besides is not the variable's."""
+    if variable.place is not None:
+        word.place = word.place or Place()
         for method, value in variable.place.bound.items():
             word.place.bound.setdefault(method, value)
     for segment, theirs in variable.words.items():
         _inherit(word.words.setdefault(segment, _Node()), theirs)
     if variable.any is not None:
-        if word.any is None:
-            word.any = variable.any
-        else:
-            _inherit(word.any, variable.any)
+        word.any = word.any or _Node()
+        _inherit(word.any, variable.any)

@@ -11,7 +11,7 @@ from fastapi.dependencies.models import Dependant
 from fastapi.openapi.utils import get_openapi
 from fastapi.routing import APIRoute, iter_route_contexts
 
-from . import errors, links
+from . import errors, links, parameters
 from .auth import Gate
 from .errors import Problem
 from .idempotency import claim
@@ -120,6 +120,7 @@ def build(app: FastAPI) -> dict[str, Any]:
             for method, operation in operations.items():
                 route = routes[path, method]
                 _complete(method, operation)
+                parameters.describe(operation)
                 told |= _problems(operation, _raised(route, method, operation))
                 _examples(operation, sampler)
                 if operation.get("security"):

@@ -3,6 +3,7 @@
 from typing import Annotated, Any
 
 from fastapi import Path, Query, Request, Response
+from pydantic import Field
 
 from kit.auth import Applicant, Operator, Public, Reviewer
 from kit.pages import Cursor, Limit, Page, clamp
@@ -15,7 +16,7 @@ from . import faces, licences, orders, presentations, schemas, status_lists, typ
 
 router = new_router(prefix="/v1", tags=["licences"])
 Disclose = Annotated[
-    list[str] | None,
+    list[Annotated[str, Field(pattern="^[a-z][a-z0-9_]*$", max_length=60)]] | None,
     Query(max_length=50, description="names of the fields to disclose; without it all of them"),
 ]
 

@@ -8,12 +8,13 @@ from fastapi import APIRouter, Path, Request
 from kit import routing
 from kit.auth import Operator
 from kit.pages import Cursor, Limit, Page, clamp
+from kit.parameters import WORDS
 from kit.routing import Session
 
 from .. import misses, schemas, synonyms
 
 router: APIRouter = routing.router(prefix="/v1/items/search", tags=["catalog search"])
-Term = Annotated[str, Path(min_length=1, max_length=50)]
+Term = Annotated[str, Path(min_length=1, max_length=50, pattern=WORDS)]
 
 
 @router.get("/synonyms")

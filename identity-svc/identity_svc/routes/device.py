@@ -15,6 +15,7 @@ from .. import attempts, devices, logins
 from ..models import Client, DeviceRequest
 from ..provider import DEVICE_PAGE, LOGIN
 from .consent import TELLS
+from .declared import CLIENT, form, oauth_errors
 from .oauth import asked, provide
 from .pages import error_page, in_english, page
 from .web import At, Web, answered
@@ -36,7 +37,9 @@ ASKED_PER_ADDRESS = 60
             "expires_in": 600,
             "interval": 5,
         }
-    ),
+    )
+    | oauth_errors(400, 401, 429),
+    openapi_extra=form("scope", *CLIENT[1:], required=("client_id",)),
 )
 async def device_authorization(at: At, _: SignedCallback) -> Response:
     """A device without keyboard asks for a sign-in: a code for it, a short one for the person

@@ -19,6 +19,7 @@ from ..exchange import EXCHANGE
 from ..grants import EVERY_PROOF, SECRET_PROOFS
 from ..models import Client
 from ..provider import SCOPES, Answer, Asked, Provider
+from .declared import CLIENT, REQUEST, form, oauth_errors, page_errors, query
 from .pages import error_page
 from .web import At, Parameters, Web, answered
 
@@ -148,13 +149,25 @@ async def public_keys(at: At, _: Public) -> JSONResponse:
     return JSONResponse(await at.keys.jwks(), headers=CACHED)
 
 
-@router.get("/oauth2/authorize", status_code=302, response_class=RedirectResponse)
+@router.get(
+    "/oauth2/authorize",
+    status_code=302,
+    response_class=RedirectResponse,
+    responses=page_errors(400),
+    openapi_extra=query("client_id", *REQUEST, "request_uri"),
+)
 async def authorize(at: At, _: Public) -> Response:
     """Send the browser back to the client with a code, or to the login page first."""
     return await _authorize(at, at.query())
 
 
-@router.post("/oauth2/authorize", status_code=302, response_class=RedirectResponse)
+@router.post(
+    "/oauth2/authorize",
+    status_code=302,
+    response_class=RedirectResponse,
+    responses=page_errors(400),
+    openapi_extra=form(*REQUEST, "request_uri", required=("client_id",)),
+)
 async def authorize_by_form(at: At, _: Public) -> Response:
     """The same with the parameters in a form, as OpenID Connect asks for."""
     return await _authorize(at, await at.form())
@@ -174,7 +187,9 @@ async def _authorize(at: Web, parameters: Parameters) -> Response:
     "/oauth2/par",
     responses=shown(
         {"request_uri": "urn:ietf:params:oauth:request_uri:5f2b6f0e9d6c", "expires_in": 590}
-    ),
+    )
+    | oauth_errors(400, 401),
+    openapi_extra=form(*REQUEST, *CLIENT[1:], required=("client_id",)),
 )
 async def push_request(at: At, _: SignedCallback) -> Response:
     """Take an authorization request from the client itself; a reference comes back (RFC 9126)."""
@@ -191,6 +206,14 @@ async def push_request(at: At, _: SignedCallback) -> Response:
             "expires_in": 600,
             "scope": "openid",
         }
+    )
+    | oauth_errors(400, 401),
+    openapi_extra=form(
+        *("code", "redirect_uri", "code_verifier", "refresh_token", "scope", "device_code"),
+        *("subject_token", "subject_token_type", "actor_token", "actor_token_type"),
+        *("audience", "resource", "requested_token_type", *CLIENT),
+        required=("grant_type",),
+        grant_type={"type": "string", "enum": list(GRANTS)},
     ),
 )
 async def token(at: At, _: SignedCallback) -> Response:
@@ -199,7 +222,12 @@ async def token(at: At, _: SignedCallback) -> Response:
     return answered(await provide(at, lambda provider: provider.token(request), request))
 
 
-@router.post("/oauth2/revoke", response_class=Response)
+@router.post(
+    "/oauth2/revoke",
+    response_class=Response,
+    responses=oauth_errors(400, 401),
+    openapi_extra=form("token_type_hint", *CLIENT, required=("token",)),
+)
 async def revoke(at: At, _: SignedCallback) -> Response:
     """Give a token back (RFC 7009); a refresh token takes its whole family with it."""
     request = asked(at, await at.form())
@@ -208,7 +236,11 @@ async def revoke(at: At, _: SignedCallback) -> Response:
     )
 
 
-@router.post("/oauth2/introspect", responses=shown({"active": False}))
+@router.post(
+    "/oauth2/introspect",
+    responses=shown({"active": False}) | oauth_errors(400, 401),
+    openapi_extra=form("token_type_hint", *CLIENT, required=("token",)),
+)
 async def introspect(at: At, _: SignedCallback) -> Response:
     """Whether a token stands at this moment, and what it says (RFC 7662)."""
     request = asked(at, await at.form())

@@ -13,7 +13,7 @@ from ..schemas_personal import Declaration, FactOut, ProfileFor, ProfileOut, Pur
 from .web import At
 
 router = routing.router(tags=["my data"])
-Key = Annotated[str, Path(max_length=40, pattern="^[a-z][a-z_]+$")]
+Key = Annotated[str, Path(max_length=40, pattern="^[a-z][A-Za-z0-9._-]+$")]
 
 
 @router.get("/v1/me/profile")
