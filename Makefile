@@ -60,6 +60,11 @@ audit: install ## 安全检查 / security checks: bandit, our own rules, secrets
 	@PATH=".audit/bin:$$PATH" $(SEMGREP) -q --error --config tests/audit/rules $(OURS)
 	@$(PY) -m pytest -q tests/audit
 
+.PHONY: fuzz
+fuzz: install ## 接口模糊测试 / schemathesis against a whole platform (BEAM_FUZZ_SECONDS=60 a caller)
+	@test -n "$(PYTHON)" && $(PYTHON) cli/install.py audit
+	@$(PY) -m pytest -m long -rP tests/flows/test_fuzz.py $(ARGS)
+
 .PHONY: sbom
 sbom: install ## 软件物料清单 / what One Beam consists of, as CycloneDX JSON (FILE=sbom.json)
 	@$(PY) deploy/sbom.py $(or $(FILE),sbom.json)

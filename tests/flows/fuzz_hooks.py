@@ -1,0 +1,41 @@
+"""A check of our own for schemathesis (runs in .audit, not in .venv; see test_fuzz.py).
+
+Its `positive_data_acceptance` wants every request that fits the schema to succeed. Ours may be
+refused for what no schema can say: a check digit, a cursor that we did not sign, the form of an
+item. Each such reason is listed; any other refusal as malformed is a gap in the document.
+"""
+
+import schemathesis
+
+RULES = {
+    "bad_cursor": "cursors are signed",
+    "idempotency_key_reused": "the key went with another body",
+    "file_unfit": "what a file is stands in its first bytes",
+    "bad_request": "a body that is no JSON, or not UTF-8",
+}
+"""Problem codes with 400, 415 or 422 that speak of more than the form of a request."""
+BEYOND_SCHEMA = {
+    "value_error": "check digits, dates that exist, telephone numbers",
+    "unstorable_character": "NUL and lone surrogates, refused everywhere alike",
+    "reason_unfit": "which reasons fit depends on the score",
+    "int_type": "1.0 is an integer to JSON Schema, and fen are never written so",
+}
+
+
+@schemathesis.check
+def well_formed_is_taken(ctx, response, case):  # type: ignore[no-untyped-def]
+    """A request that fits the document is not refused as malformed."""
+    if case.meta is None or not case.meta.generation.mode.is_positive:
+        return
+    if response.status_code not in (400, 415, 422) or case.path.startswith("/oauth2/"):
+        return
+    body = response.json()
+    if body.get("code") in RULES:
+        return
+    wrong = [
+        f"{error['pointer']}: {error['code']}"
+        for error in body.get("errors", [])
+        if error["code"] not in BEYOND_SCHEMA and not error["pointer"].startswith("/form")
+    ]
+    if wrong or not body.get("errors"):
+        raise AssertionError(f"{response.status_code} {body.get('code')} {' '.join(wrong)}")
