@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import asyncpg
+import httpx
 
 from ..demo import started
+from ..journey.door import Away, Failed
 from ..journey.steps import OPERATOR
 from . import volumes
 from .checks import Violation
@@ -74,7 +76,7 @@ async def _use_up_the_log(the: Trial) -> bool:
 
 async def _alarms(the: Trial) -> set[str]:
     """What `/v1/ops` shows that an operator would look at."""
-    with contextlib.suppress(Exception):
+    with contextlib.suppress(Failed, Away, httpx.TransportError):
         await the.crowd.sign_in()
         said = await the.crowd.ask(OPERATOR, "/v1/ops")
         found = {f"not ready: {name}" for name in said["not_ready"]}
