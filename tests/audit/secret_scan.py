@@ -63,7 +63,8 @@ def scan(place: str, text: str) -> Iterator[Finding]:
 
     for kind, shape in SHAPES.items():
         for match in re.finditer(shape, text):
-            yield from found(kind, match, match[1])
+            if not match[1].isalpha() or not match[1].isupper():  # PASSWORD in an explanation
+                yield from found(kind, match, match[1])
     for match in ASSIGNED.finditer(text):
         value = match[1] or match[2]
         if (

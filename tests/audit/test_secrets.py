@@ -1,6 +1,7 @@
 """No secret stands in the tree or came in with the last commits."""
 
 import base64
+import re
 import secrets
 import subprocess
 import tomllib
@@ -14,15 +15,23 @@ from .versions import ROOT
 
 KNOWN: dict[str, str] = tomllib.loads((ROOT / "tests/audit/secrets_known.toml").read_text("utf-8"))
 NOT_OURS = ("gateway/gateway/pages/vendor/",)
-HASHES_ONLY = ("requirements",)
+HASHES_ONLY = re.compile(r"requirements[\w-]*\.lock$|package-lock\.json$")
+MADE_UP = ("tests/", "bench/")
+"""Passwords and vectors stand there by the dozen; only what somebody's service gave out counts."""
+GIVEN_OUT = {"private key", "cloud key", "service token"}
 COMMITS = 60
 
 
 TO_DO = "a secret? Take it out and change it. None? Say what it is in secrets_known.toml"
 
 
+def counts(finding: Finding) -> bool:
+    path = finding.place.rpartition(":")[2]
+    return finding.kind in GIVEN_OUT or not path.startswith(MADE_UP)
+
+
 def unknown(found: list[Finding]) -> list[Finding]:
-    return [finding for finding in found if finding.mark not in KNOWN]
+    return [finding for finding in found if counts(finding) and finding.mark not in KNOWN]
 
 
 def _git(*args: str) -> str:
@@ -31,7 +40,7 @@ def _git(*args: str) -> str:
 
 
 def _is_scanned(name: str) -> bool:
-    return bool(name) and not name.startswith((*NOT_OURS, *HASHES_ONLY))
+    return bool(name) and not name.startswith(NOT_OURS) and not HASHES_ONLY.search(name)
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +76,7 @@ def test_the_last_commits() -> None:
 
 
 def test_nothing_is_excused_in_vain(tree: list[Finding]) -> None:
-    assert set(KNOWN) - {finding.mark for finding in tree} == set()
+    assert set(KNOWN) - {finding.mark for finding in tree if counts(finding)} == set()
     assert all(len(reason) > 15 for reason in KNOWN.values())
 
 
