@@ -24,6 +24,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def platform(data: Path) -> Iterator[Place]:
     """One platform for all flows; thousands of requests come from one address, on purpose."""
     limits = {"BEAM_GATEWAY_RATE": "0", "BEAM_REGISTRATIONS_PER_ADDRESS": "10000"}
+    limits["BEAM_TRACES"] = f"file://{data.parent}/traces.jsonl"
     with started(data, **limits) as place:
         yield place
 

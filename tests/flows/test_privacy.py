@@ -23,8 +23,8 @@ from .cast import Cast
 from .people import People, Person
 from .story import Story, prepare, register
 
-CROWD = 17
-"""With the story's person about 200 planted values."""
+CROWD = 19
+"""With the story's person 200 planted values or more."""
 OPEN_COLUMNS: dict[str, str] = {
     "case.task.opinion": "a department's own reasons, written by staff for the file",
     "case.correction.what": "what a department asks for, written by staff",
@@ -122,7 +122,7 @@ async def _blunder(client: httpx.AsyncClient, token: str, case_id: str, person: 
 
 
 async def test_enough_was_planted(needles: Needles) -> None:
-    assert needles.count >= 190
+    assert needles.count >= 200
     plain = next(spelling for spelling in needles.names if spelling.isalnum())
     assert needles.found_in(json.dumps("x" + plain + "y", ensure_ascii=False))
 
@@ -135,6 +135,14 @@ async def test_logs(needles: Needles, cast: Cast) -> None:
         logs[f"postgres {file.name}"] = file.read_text(errors="replace")
     assert sum(text.count('"route": "/v1/cases/{case_id}"') for text in logs.values()) > 10
     assert {name: found for name, text in logs.items() if (found := needles.found_in(text))} == {}
+
+
+async def test_traces(needles: Needles, cast: Cast) -> None:
+    """No span names anybody, in its name, its attributes or the addresses that it tells."""
+    text = (cast.data.parent / "traces.jsonl").read_text("utf-8", "replace")
+    assert "/v1/cases/{case_id}" in text
+    assert text.count('"spanId"') > 100
+    assert needles.found_in(text) == set()
 
 
 async def test_metrics(needles: Needles, cast: Cast) -> None:
