@@ -25,7 +25,7 @@ from .models import PhoneCode
 Purpose = Literal["register", "step_up", "sign_in", "reset", "change_phone"]
 LIFE = timedelta(minutes=5)
 MOST_TRIES = 5
-PER_MINUTE, PER_HOUR, PER_ADDRESS = 1, 5, 30
+PER_MINUTE, PER_HOUR = 1, 5
 
 
 class WrongCode(Problem):
@@ -52,15 +52,17 @@ async def send(
     phone: str,
     purpose: Purpose,
     address: str,
+    per_address: int,
 ) -> tuple[str, Sent]:
-    """Send a code to `phone`; its id, and whether it went out. Raises TooMany after one a minute
-    or five an hour, Unavailable when no messages can be sent here at all."""
+    """Send a code to `phone`; its id, and whether it went out. Raises TooMany after one a minute,
+    five an hour or `per_address` an hour from one caller's address, Unavailable when no messages
+    can be sent here at all."""
     if messages is None:
         raise _no_messages()
     code_id, code, at = new_id("otp"), f"{secrets.randbelow(10**6):06d}", now()
     index = vault.index(f"phone|{phone}")
     async with sessions.begin() as session:
-        await _count(session, vault, index, address, at)
+        await _count(session, vault, index, (address, per_address), at)
         session.add(
             PhoneCode(
                 id=code_id,
@@ -78,12 +80,13 @@ async def send(
 
 
 async def _count(
-    session: AsyncSession, vault: Vault, index: str, address: str, at: datetime
+    session: AsyncSession, vault: Vault, index: str, caller: tuple[str, int], at: datetime
 ) -> None:
+    address, per_address = caller
     for what, limit, minutes in (
         (f"sms a minute|{index}", PER_MINUTE, 1),
         (f"sms an hour|{index}", PER_HOUR, 60),
-        (f"sms|{address}", PER_ADDRESS, 60),
+        (f"sms|{address}", per_address, 60),
     ):
         key = vault.index(what)
         await attempts.take(session, key, limit=limit, now=at, minutes=minutes)

@@ -64,6 +64,8 @@ class Settings(ServiceSettings):
     tries_per_account: int = Field(10, ge=3)
     tries_per_address: int = Field(50, ge=5)
     registrations_per_address: int = Field(20, ge=1)
+    codes_per_address: int = Field(30, ge=1)
+    """Short messages that callers of one address may ask for in an hour."""
     tries_minutes: int = Field(15, ge=1)
     """The window in which tries are counted, and how long a lock-out lasts."""
 

@@ -23,8 +23,14 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def platform(data: Path) -> Iterator[Place]:
     """One platform for all flows; thousands of requests come from one address, on purpose."""
-    limits = {"BEAM_GATEWAY_RATE": "0", "BEAM_REGISTRATIONS_PER_ADDRESS": "10000"}
-    limits["BEAM_TRACES"] = f"file://{data.parent}/traces.jsonl"
+    limits = {
+        "BEAM_GATEWAY_RATE": "0",
+        "BEAM_REGISTRATIONS_PER_ADDRESS": "10000",
+        "BEAM_CODES_PER_ADDRESS": "10000",
+        "BEAM_TRACES": f"file://{data.parent}/traces.jsonl",
+        # Fifty at once on a busy machine are to be answered here, not turned away.
+        "BEAM_GATEWAY_QUEUE_SECONDS": "60",
+    }
     with started(data, **limits) as place:
         yield place
 

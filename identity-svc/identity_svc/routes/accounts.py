@@ -95,6 +95,7 @@ async def send_phone_code(at: At, body: PhoneCodeRequest, _: Public) -> PhoneCod
         phone=body.phone,
         purpose=body.purpose,
         address=at.address(),
+        per_address=at.settings.codes_per_address,
     )
     if sent == "refused":
         raise Unavailable(

@@ -163,6 +163,7 @@ async def _send(step: Step, phone: str) -> Response:
         phone=phone,
         purpose=PURPOSES[step.path],
         address=at.address(),
+        per_address=at.settings.codes_per_address,
     )
     if outcome == "refused":
         return await step.page([("phone", NOT_SENT[step.english])], 503)

@@ -51,6 +51,7 @@ async def step_up(at: At, _: Public) -> Response:
                     phone=phone,
                     purpose="step_up",
                     address=at.address(),
+                    per_address=at.settings.codes_per_address,
                 )
                 if outcome == "refused":
                     code_id, status = "", 503
