@@ -18,6 +18,7 @@ from beam.place import Place
 from beam.programs import BY_NAME, PROGRAMS
 from beam.provision import Database
 from beam.secret_store import SecretStore
+from beam.trouble import Trouble
 from kit import crash
 
 
@@ -43,6 +44,19 @@ async def test_power_cut(tmp_path: Path) -> None:
     tmp_path.chmod(0o711)
     report = await power.cut_off(tmp_path, cuts=1, journeys=2, seed=1)
     assert report["violations"] == []
+
+
+@pytest.mark.long
+async def test_a_database_that_does_not_wait_for_its_disk_is_seen(tmp_path: Path) -> None:
+    """Without this the power cut could be one that cuts nothing."""
+    if (why := volumes.unavailable()) is not None:
+        pytest.skip(why)
+    tmp_path.chmod(0o711)
+    try:
+        report = await power.cut_off(tmp_path, cuts=1, journeys=4, seed=1, bug="unsynced")
+    except Trouble:
+        return  # what was left of it does not even start
+    assert report["violations"] != []
 
 
 async def test_a_road_that_is_bad() -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 import httpx
 
-from ..demo import started
+from ..demo import free_port_base, started
 from .killer import family, until
 from .trial import Trial, trial
 
@@ -34,20 +34,6 @@ async def _seconds_until_well(the: Trial, began: float) -> float:
     return round(time.monotonic() - began, 1)
 
 
-async def _deaths(data: Path, seed: int) -> tuple[dict[str, Any], dict[str, float]]:
-    async with trial(data, seed=seed, patience=PATIENCE) as the:
-        await the.crowd.many(2)
-        found: dict[str, float] = {}
-        for name in ("case", "postgres", "nats"):
-            await _seconds_until_well(the, 0)
-            before, began = the.killer.pids[name], time.monotonic()
-            the.killer.kill(name)
-            await until(functools.partial(_is_new, the, name, before))
-            found[name] = await _seconds_until_well(the, began)
-        await the.settle()
-        return the.as_json(), found
-
-
 def _is_new(the: Trial, name: str, before: int) -> bool:
     return the.killer.pids[name] != before
 
@@ -60,24 +46,36 @@ def _kill_everything(data: Path) -> None:
                 os.kill(pid, number)
 
 
-async def _after_everything(data: Path, seed: int, began: float) -> tuple[dict[str, Any], float]:
-    async with trial(data, seed=seed, patience=PATIENCE) as the:
-        seconds = await _seconds_until_well(the, began)
-        await the.crowd.many(2)
-        await the.settle()
-        return the.as_json(), seconds
+async def _deaths(place: Path, seed: int) -> dict[str, Any]:
+    data, found = place / "data", dict[str, float]()
+    environment = {"BEAM_PORT_BASE": str(free_port_base())}
+    stack = contextlib.ExitStack()
+    try:
+        await asyncio.to_thread(stack.enter_context, started(data, **environment))
+        async with trial(data, seed=seed, patience=PATIENCE) as the:
+            await the.crowd.many(2)
+            for name in ("case", "postgres", "nats"):
+                await _seconds_until_well(the, 0)
+                before, began = the.killer.pids[name], time.monotonic()
+                the.killer.kill(name)
+                await until(functools.partial(_is_new, the, name, before))
+                found[name] = await _seconds_until_well(the, began)
+            services = the.services
+            began = time.monotonic()
+            await asyncio.to_thread(_kill_everything, data)
+            await asyncio.to_thread(stack.close)
+            the.killer.struck.append("kill everything")
+            (data / "run.json").unlink()
+            await asyncio.to_thread(stack.enter_context, started(data, **environment))
+            assert services == the.services
+            found["everything"] = await _seconds_until_well(the, began)
+            await the.crowd.many(2)
+            await the.settle()
+            return the.as_json() | {"recovered_after": found}
+    finally:
+        await asyncio.to_thread(stack.close)
 
 
 def run(place: Path, *, seed: int) -> dict[str, Any]:
     """Report with `recovered_after`: part → seconds."""
-    data = place / "data"
-    with started(data):
-        report, seconds = asyncio.run(_deaths(data, seed))
-        _kill_everything(data)
-    began = time.monotonic()
-    (data / "run.json").unlink()
-    with started(data):
-        after, seconds["everything"] = asyncio.run(_after_everything(data, seed, began))
-    report["violations"] += after["violations"]
-    report["faults"] += 1
-    return report | {"recovered_after": seconds}
+    return asyncio.run(_deaths(place, seed))
