@@ -99,7 +99,11 @@ class Pillar:
         items = [{"odd": 1}] if self.odd else PAGES.get(scope["path"], [])
         said = {"items": items, "next": None}
         if scope["path"].startswith("/v1/ops/"):
-            said = {"ready": True, "bus": {"dead_letters": 0}, "checks": {}}
+            said = {
+                "ready": True,
+                "bus": {"dead_letters": 0, "unsent": 0, "oldest_unsent_seconds": 0},
+                "checks": {},
+            }
         await self._say(send, json.dumps(said).encode())
 
     async def _say(self, send: Any, body: bytes) -> None:

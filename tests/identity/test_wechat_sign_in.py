@@ -172,14 +172,15 @@ async def test_an_access_token_that_ended_early_is_replaced(house: House, outsid
 
 async def test_who_may_ask(house: House, outside: Sandbox) -> None:
     code = await login_code(outside, "zhang")
-    for more in (
-        {"client_id": "demo-app"},
-        {"client_id": "nobody"},
-        {"scope": "openid internal"},
-        {"code_challenge": "short"},
+    for field, value in (
+        ("client_id", "demo-app"),
+        ("client_id", "nobody"),
+        ("scope", "openid internal"),
+        ("code_challenge", "short"),
     ):
-        answer = await ask(house, Start(), code, **more)
-        assert (answer.status_code, answer.json()["code"]) == (422, "invalid"), more
+        answer = await ask(house, Start(), code, **{field: value})
+        assert (answer.status_code, answer.json()["code"]) == (422, "invalid"), value
+        assert [error["pointer"] for error in answer.json()["errors"]] == [f"/{field}"], value
     # The code was not wasted, and what comes out is bound to its verifier and its client.
     start = Start()
     given = (await ask(house, start, code)).json()["code"]

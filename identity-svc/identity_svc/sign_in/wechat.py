@@ -77,13 +77,15 @@ async def client(session: AsyncSession, client_id: str, scope: str) -> tuple[Cli
     """The client that may ask for a code by WeChat, and the scope that it gets. Raises Invalid."""
     found = await session.get(Client, client_id)
     if found is None or not found.active or not found.check_grant_type(MINI_PROGRAM):
-        raise Invalid(
+        raise _unfit(
+            "client_id",
             "此应用没有登记为微信小程序。请检查 client_id。",
             "This client is not registered as a mini-program. Check client_id.",
         )
     granted = found.get_allowed_scope(scope)
     if set(scope.split()) - set(granted.split()):
-        raise Invalid(
+        raise _unfit(
+            "scope",
             "scope 超出此应用的权限。请减少后重试。",
             "The scope is more than this client may have. Ask for less.",
         )
@@ -244,3 +246,8 @@ def _no_answer() -> Unavailable:
         "WeChat cannot be asked at the moment. Try again later, or sign in with the number.",
         retry_after=5,
     )
+
+
+def _unfit(field: str, zh: str, en: str) -> Invalid:
+    place = {"pointer": f"/{field}", "code": "unfit", "message": zh, "message_en": en}
+    return Invalid(zh, en, errors=[place])
