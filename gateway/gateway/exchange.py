@@ -38,6 +38,8 @@ class Exchange:
     headers: list[tuple[bytes, bytes]]
     """As they came; only for the apps of the house."""
     request_id = b""
+    trace: bytes | None = None
+    """A `traceparent` of the client's that may go on."""
     accept_language = b""
     token: bytes | None = None
     length: int | None = None
@@ -94,6 +96,16 @@ class Exchange:
 
     def __init__(self, client: BeamProtocol) -> None:
         self.client = client
+
+    def asks_like(self, other: Exchange) -> None:
+        """Take over what the fields of its head said."""
+        self.address = other.address
+        self.accept_language = other.accept_language
+        self.token = other.token
+        self.origin = other.origin
+        self.preflight = other.preflight
+        self.if_none_match = other.if_none_match
+        self.picky = other.picky
 
     def add(self, piece: bytes) -> None:
         """A piece of the body has been read."""

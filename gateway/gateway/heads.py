@@ -6,6 +6,7 @@ so that the service can not read another message out of it than we did.
 
 import os
 import re
+from collections.abc import Sequence
 from ipaddress import ip_address
 from urllib.parse import unquote_to_bytes
 
@@ -148,8 +149,7 @@ def read_target(x: Exchange, url: bytes) -> str | None:
         if form is None:
             return "bad_target"
         url, x.authority = form
-    unusual = url.translate(None, _USUAL) or b"//" in url or b"/." in url
-    if unusual and not check_target(url):
+    if not is_usual(url) and not check_target(url):
         return "bad_target"
     x.target = url
     x.path = url.partition(b"?")[0]
@@ -230,17 +230,46 @@ def read_fields(x: Exchange, headers: list[tuple[bytes, bytes]]) -> str | None:
         head = _without(head, options)
     if host is not None:
         head += (b"x-forwarded-host: ", host, b"\r\n")
-    if x.client.beam.tracer is not None:
-        x.span = Span("request", SERVER, trace.decode() if trace else None)
-        head += (b"traceparent: ", x.span.traceparent.encode(), b"\r\n")
-    elif trace:
-        head += (b"traceparent: ", trace, b"\r\n")
-    else:
-        head.append(new_traceparent_line())
+    x.head = head
+    x.trace = trace
     if trace and state is not None:
         head += (b"tracestate: ", state, b"\r\n")
-    x.head = head
     return None
+
+
+def may_come_again(x: Exchange) -> bool:
+    """Whether nothing in its fields is of this one request: no body, no id of the client's."""
+    return not (
+        x.request_id or x.trace is not None or x.length is not None or x.chunked or x.expects
+        or x.authority is not None
+    )  # fmt: skip
+
+
+def stamp(x: Exchange, passed: Sequence[bytes]) -> None:
+    """Puts the new head together: the request line, the fields that pass, the ids."""
+    if not x.request_id:
+        x.request_id = new_request_id()
+    if x.client.beam.tracer is not None:
+        x.span = Span("request", SERVER, x.trace.decode() if x.trace else None)
+        trace = b"traceparent: %b\r\n" % x.span.traceparent.encode()
+    elif x.trace:
+        trace = b"traceparent: %b\r\n" % x.trace
+    else:
+        trace = new_traceparent_line()
+    assert x.pool is not None
+    x.head = [
+        x.method, b" ", x.target, x.pool.start_line_end, *passed, trace,
+        b"x-request-id: ", x.request_id, b"\r\n",
+    ]  # fmt: skip
+
+
+def is_usual(target: bytes) -> bool:
+    """Whether it is in origin form and means the same to everyone at first sight."""
+    return (
+        target[:1] == b"/"
+        and len(target) <= MAX_TARGET
+        and not (target.translate(None, _USUAL) or b"//" in target or b"/." in target)
+    )
 
 
 def _without(head: list[bytes], names: set[bytes]) -> list[bytes]:

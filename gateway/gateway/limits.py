@@ -55,7 +55,7 @@ class Limiter:
         full_in = math.ceil((self.burst - left) / self.rate)
         told = b'ratelimit: "%b";r=%d;t=%d\r\n' % (self._name, left, full_in)
         lines = self._policy + told
-        if self.burst <= 10_000:
+        if len(self._told) < 10_000:
             self._told[left] = lines
         return lines
 

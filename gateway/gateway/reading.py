@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import httptools
@@ -28,6 +29,20 @@ _PLAIN_REFUSALS = frozenset({"bad_target", "target_too_long", "method_not_allowe
 """Refused for what it asks, not for how it is written: the next request can be read."""
 
 
+class Known:
+    """The fields of a head that llhttp and we have read and that may come again on its connection:
+    apps send the same ones with every request."""
+
+    __slots__ = ("block", "like", "passed")
+
+    def __init__(self, block: bytes, x: Exchange, passed: Sequence[bytes]) -> None:
+        self.block = block
+        """From the end of the request line to the end of the head."""
+        self.like = Exchange(x.client)
+        self.like.asks_like(x)
+        self.passed = (b"".join(passed),)
+
+
 class Reader(HttpToolsProtocol):
     """Turns what a client sends into exchanges in `queue`; the other half answers them.
     `app_state["beam"]` is the Beam that the connection belongs to."""
@@ -45,6 +60,9 @@ class Reader(HttpToolsProtocol):
         self.last_read = False
         """No further request is taken from this connection."""
         self.head_bytes = self.body_mark = self.wire_bytes = 0
+        self.known: Known | None = None
+        self.candidate: Exchange | None = None
+        self.passed: Sequence[bytes] = ()
         self.address = self.client[0] if self.client else "unix"
         self.trusting = self.address in self.beam.trusted
         self.stamp = heads.forwarded(self.address)
@@ -70,12 +88,20 @@ class Reader(HttpToolsProtocol):
                 if self.wire_bytes > LINGER_BYTES:
                     self.transport.abort()
             return
+        between = self.reading is None and not self.in_head and not self.head_bytes
+        if between:
+            known = self.known
+            if known is not None and data.endswith(known.block) and self._again(data, known):
+                return
+            self.candidate = None
         if self.reading is None:
             self.head_bytes += len(data)
         else:
             self.wire_bytes += len(data)
         try:
             self.parser.feed_data(data)
+            if between and self.candidate is not None:
+                self._learn(data, self.candidate)
         except httptools.HttpParserUpgrade as upgrade:
             self._pass_over(data[upgrade.args[0] :])
         except httptools.HttpParserError:
@@ -95,6 +121,38 @@ class Reader(HttpToolsProtocol):
             elif self.phase == IDLE:
                 self.wait(HEAD, self.beam.settings.gateway_head_seconds)
         self.advance()
+
+    def _learn(self, data: bytes, x: Exchange) -> None:
+        """Remember the fields of `x` if `data` was its head and nothing else."""
+        end = data.find(b"\r\n")
+        if (
+            x.complete
+            and not self.in_head
+            and len(data) <= heads.MAX_HEAD
+            and data[:end] == b"GET %b HTTP/1.1" % self.url
+            and data.find(b"\r\n\r\n") == len(data) - 4
+        ):
+            self.known = Known(data[end:], x, self.passed)
+
+    def _again(self, data: bytes, known: Known) -> bool:
+        """Take a request whose fields are, byte for byte, the known ones: nothing in them has to be
+        read anew. False, with nothing done, where its first line is not a plain one."""
+        url = data[4 : -len(known.block) - 9]
+        if data != b"GET %b HTTP/1.1%b" % (url, known.block) or not heads.is_usual(url):
+            return False
+        path = url.partition(b"?")[0]
+        place = self.beam.table.find(path)
+        found = place.bound.get(b"GET") if place is not None else None
+        if found is None or found[1] is None:
+            return False
+        x = Exchange(known.like.client)
+        x.asks_like(known.like)
+        x.target, x.path, x.complete = url, path, True
+        x.route, x.pool = found
+        heads.stamp(x, known.passed)
+        self.queue.append(x)
+        self.advance()
+        return True
 
     def _pass_over(self, rest: bytes) -> None:
         """CONNECT and WebSocket have been refused and end the connection; an offer of h2c is not
@@ -155,15 +213,18 @@ class Reader(HttpToolsProtocol):
         x.keep = not x.old and self.parser.should_keep_alive()
         x.refusal = self._judge(x, version)
         self.head_bytes = 0
-        if not x.request_id:
-            x.request_id = heads.new_request_id()
         if x.refusal is not None:
             # A message that two readers could read in two ways ends the connection.
             x.keep = x.keep and x.refusal in _PLAIN_REFUSALS and x.method != b"CONNECT"
         elif x.pool is not None:
             stamp = self.stamp if x.address == self.address else heads.forwarded(x.address)
-            x.head[:0] = (x.method, b" ", x.target, x.pool.start_line_end, stamp)
-            x.head += (b"x-request-id: ", x.request_id, b"\r\n")
+            passed = (stamp, *x.head)
+            if x.method == b"GET" and x.keep and heads.may_come_again(x):
+                self.candidate, self.passed = x, passed
+            heads.stamp(x, passed)
+            return
+        if not x.request_id:
+            x.request_id = heads.new_request_id()
 
     def _judge(self, x: Exchange, version: str) -> str | None:
         """The code of the refusal that this request has earned by its head, or None."""

@@ -32,6 +32,20 @@ _FIELDS = {
 }  # fmt: skip
 
 
+_known: dict[bytes, int | bytes] = {}
+"""What to do with a field, by its name as services spell it: drop or note it, or pass it on under
+this name."""
+_MOST_NAMES = 2000
+
+
+def _learn(name: bytes) -> int | bytes:
+    lower = name.lower()
+    kind = _FIELDS.get(lower, lower)
+    if len(_known) < _MOST_NAMES and len(name) < 64:
+        _known[name] = kind
+    return kind
+
+
 class UpstreamConnection(asyncio.Protocol):
     """One connection to a service; carries one exchange at a time and writes its answer,
     head put together anew, straight to the client's connection."""
@@ -195,10 +209,11 @@ class UpstreamConnection(asyncio.Protocol):
     def on_header(self, name: bytes, value: bytes) -> None:
         if self._head_done:
             return
-        name = name.lower()
-        kind = _FIELDS.get(name)
+        kind = _known.get(name)
         if kind is None:
-            self._head += (name, b": ", value, b"\r\n")
+            kind = _learn(name)
+        if isinstance(kind, bytes):
+            self._head += (kind, b": ", value, b"\r\n")
         elif kind == _LENGTH:
             self._length = value
         elif kind == _CODING:

@@ -94,6 +94,8 @@ class Keyring:
 
     def _is_revoked(self, caller: Caller) -> bool:
         """Whether the token was taken back, or what its subject or its actor had."""
+        if not len(self.revoked):
+            return False
         refuses = self.revoked.refuses
         who = (caller.subject, *caller.actors)
         return any(refuses(name, caller.jti, caller.issued) for name in who)
