@@ -180,7 +180,7 @@ async def test_who_may_ask(house: House, outside: Sandbox) -> None:
     ):
         answer = await ask(house, Start(), code, **{field: value})
         assert (answer.status_code, answer.json()["code"]) == (422, "invalid"), value
-        assert [error["pointer"] for error in answer.json()["errors"]] == [f"/{field}"], value
+        assert [error["pointer"] for error in answer.json()["errors"]] == [f"/body/{field}"], value
     # The code was not wasted, and what comes out is bound to its verifier and its client.
     start = Start()
     given = (await ask(house, start, code)).json()["code"]

@@ -249,5 +249,5 @@ def _no_answer() -> Unavailable:
 
 
 def _unfit(field: str, zh: str, en: str) -> Invalid:
-    place = {"pointer": f"/{field}", "code": "unfit", "message": zh, "message_en": en}
+    place = {"pointer": f"/body/{field}", "code": "unfit", "message": zh, "message_en": en}
     return Invalid(zh, en, errors=[place])
