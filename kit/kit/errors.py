@@ -4,8 +4,10 @@ A domain module raises a `Problem`; the handlers here make the answer. `title` n
 `detail` says what happened, why, and what to do, in the language that the client prefers.
 """
 
+import errno
 import logging
 import re
+import socket
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -20,6 +22,9 @@ from . import context
 from .problems import render, wants_english
 
 log = logging.getLogger(__name__)
+_UNREACHED = (ConnectionError, TimeoutError, socket.gaierror)
+# (None: several addresses were tried, each in vain.)
+_UNREACHABLE = {None, errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENETDOWN, errno.EHOSTDOWN}
 
 
 class Problem(Exception):
@@ -231,6 +236,10 @@ def install(app: FastAPI) -> None:
                 )
             if not (state.startswith(("08", "53", "57", "40", "55")) or exc.connection_invalidated):
                 raise exc
+        elif isinstance(exc, OSError) and not (
+            isinstance(exc, _UNREACHED) or exc.errno in _UNREACHABLE
+        ):
+            raise exc  # a file of ours, not the way to the database
         log.warning("database unavailable: %s", type(exc).__name__)
         return problem_response(request, database_away())
 
@@ -239,6 +248,6 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(HTTPException, on_http)
     app.add_exception_handler(DBAPIError, on_database)
     app.add_exception_handler(PoolTimeout, on_database)
-    app.add_exception_handler(ConnectionError, on_database)
-    # A statement whose limit is over: the driver's TimeoutError comes as it is.
-    app.add_exception_handler(TimeoutError, on_database)
+    # The driver's own come as they are: a refused connection, a name that is not there while its
+    # machine is dead, a statement whose limit is over (ConnectionError, gaierror, TimeoutError).
+    app.add_exception_handler(OSError, on_database)

@@ -102,8 +102,17 @@ async def test_what_was_saved_comes_back_and_what_came_later_is_gone(folder: Pat
         assert (await demo.show(running, fail=None, speed=0, curls=None, console=_quiet())).ok
 
 
-OUTSIDE = {"one_charge", "paid_agrees"}
-"""The channel has gone on: its book is of a later time than ours. Reconciliation finds that."""
+EVENTS = {
+    "outbox_sent",
+    "handled_once",
+    "feed_complete",
+    "versions",
+    "transitions",
+    "timeline",
+    "ledger_balanced",
+}
+"""What must hold again. (The outside world has gone on: its books are of a later time than ours,
+and differ from them until people look into it.)"""
 
 
 async def test_a_backup_of_busy_hours_comes_right_by_itself(folder: Path):
@@ -131,7 +140,8 @@ async def test_a_backup_of_busy_hours_comes_right_by_itself(folder: Path):
             open_cases = [r for r in before.rows("case", "case") if r["state"] != "closed"]
             assert open_cases, "nothing was on its way when the backup was taken"
             wrong = await work.settle()
-    assert [v.what for v in wrong if v.check not in OUTSIDE] == []
+    print(*wrong, sep="\n")
+    assert [v for v in wrong if v.check in EVENTS] == []
 
 
 def beam_live(

@@ -67,9 +67,9 @@ async def test_each_container_dies_once_and_nothing_promised_is_lost(stack: Stac
             await ready(stack, door)
             seen = answers.good
             await until(lambda seen=seen: later(lambda: answers.good > seen + 5), "no answers")  # type: ignore[misc]
-    said = {text.split()[0].rstrip(":") for text in answers.bad}
-    # Nobody was told anything but "not now": transport errors end the name of their class.
-    assert all(int(s) in AWAY if s.isdigit() else s[0].isupper() for s in said), said
+    # Nobody was told anything but "not now" (or the connection broke: the name of an error).
+    other = [x for x in answers.bad if x[0].isdigit() and int(x.split()[0]) not in AWAY]
+    assert other == [], f"of {len(answers.bad)}"
     assert len(set(promised)) == len(promised) > 50
     for case in promised:
         await door.call("GET", f"/v1/cases/{case}", status=200)
@@ -103,7 +103,7 @@ async def test_who_loses_the_network_finds_it_again(stack: Stack, service: str, 
             assert (await open_case(door, secrets.randbelow(10**9))).status_code == 201
         if service == "postgres":
             answer = await open_case(door, secrets.randbelow(10**9))
-            assert answer.status_code in {500, *AWAY}
+            assert answer.status_code in AWAY, answer.text
             assert answer.headers["content-type"].startswith("application/problem+json")
     finally:
         docker("network", "connect", "--alias", service, stack.network(network), container)
