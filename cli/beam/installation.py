@@ -56,7 +56,7 @@ def write_secrets(folder: Path, depts: tuple[str, ...], *, outside: bool) -> lis
             texts[admin] = random.token_urlsafe(32)
     for name, text in texts.items():
         _write(folder / name, text)
-    parties = ("wechat", "sf", "sms", "citizens", "enterprises", "wechat_mini")
+    parties = ("wechat", "sf", "sms", "citizens", "enterprises", "wechat_mini", "oidc")
     for name in ("tls", "outside", *(f"outside/{party}" for party in parties)):
         if not (outside and name.startswith("outside/")):
             (folder / name).mkdir(exist_ok=True)
