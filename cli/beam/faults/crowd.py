@@ -20,7 +20,7 @@ from .evidence import Answer
 TOKEN_SECONDS = 8 * 60
 CODE_SECONDS = 6.0
 PAUSES_AFTER_401 = (0.0, 2.0, 4.0, 6.0)
-CODE_PAGE = "/oauth2/login/code?return_to=%2Foauth2%2Fauthorize"
+CODE_PAGE = "/oauth2/login/code"
 KINDS = {"approved": (APPROVAL, APPROVED), "refused": (REFUSAL, REFUSED)}
 
 
