@@ -2,9 +2,10 @@
 
 from fastapi import FastAPI
 
+from kit import holdings as doors
 from kit.app import create_app as create
 
-from . import routes, subscribers
+from . import holdings, routes, subscribers
 from .settings import Settings
 
 
@@ -13,7 +14,13 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     return create(
         settings,
         title="case-svc",
-        routers=[routes.cases, routes.window, routes.tasks, routes.internal],
+        routers=[
+            routes.cases,
+            routes.window,
+            routes.tasks,
+            routes.internal,
+            doors.router("case", holdings.PARTS, holdings.open_matters),
+        ],
         on=subscribers.on,
         max_body=settings.file_limit + 4096,
     )

@@ -2,13 +2,14 @@
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from contracts.identity import MandateGranted, MandateRevoked
+from contracts.identity import AccountClosed, MandateGranted, MandateRevoked
 from contracts.licence import LicenceIssued
 from contracts.logistics import ShipmentDelivered, ShipmentLost, ShipmentReturned
 from contracts.payment import PaymentExpired, PaymentPaid
 from kit.inbox import Meta, Subscribers
+from kit.secrets import vault_of
 
-from . import decisions, mandates
+from . import decisions, holdings, mandates
 
 on = Subscribers()
 
@@ -51,3 +52,8 @@ async def returned(session: AsyncSession, shipment: ShipmentReturned, meta: Meta
 @on(ShipmentLost)
 async def lost(session: AsyncSession, shipment: ShipmentLost, meta: Meta) -> None:
     await decisions.shipment_trouble(session, case_id=shipment.case_id, what="lost")
+
+
+@on(AccountClosed)
+async def erase_drafts(session: AsyncSession, closed: AccountClosed, meta: Meta) -> None:
+    await holdings.erase(session, vault_of(session), closed.account_id)

@@ -30,6 +30,14 @@ class AccountSuspended(Event):
     account_id: str
 
 
+class AccountClosed(Event):
+    """An account was closed and what was personal in it is erased. Whoever keeps something of it
+    that no law asks to keep erases it, too."""
+
+    TYPE: ClassVar[str] = "identity.account_closed.v1"
+    account_id: str
+
+
 class FirmClaimed(Event):
     """A firm has this legal representative, as the register of enterprises says."""
 

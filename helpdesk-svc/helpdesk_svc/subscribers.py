@@ -3,10 +3,11 @@
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from contracts.case import CaseClosed
+from contracts.identity import AccountClosed
 from kit.clock import WorkCalendar
 from kit.inbox import Meta, Subscribers
 
-from . import policies, ratings
+from . import holdings, policies, ratings
 
 on = Subscribers()
 
@@ -18,3 +19,8 @@ async def invite_rating(session: AsyncSession, closed: CaseClosed, meta: Meta) -
         return
     days = await policies.rating_days(session, meta.region)
     await ratings.invite(session, WorkCalendar.load(), closed, meta, days=days)
+
+
+@on(AccountClosed)
+async def erase_comments(session: AsyncSession, closed: AccountClosed, meta: Meta) -> None:
+    await holdings.erase(session, closed.account_id)

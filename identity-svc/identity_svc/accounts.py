@@ -17,6 +17,9 @@ from kit.secrets import Vault, mask_id_number, mask_name, mask_phone
 from . import back_channel, families
 from .models import ACCOUNT_TRANSITIONS, AccessLog, Account, LoginSession, StaffMember
 
+GONE = "已注销"
+"""Instead of the name of who closed the account."""
+
 
 def _bound(column: str, account_id: str) -> str:
     return f"account|{column}|{account_id}"
@@ -104,6 +107,15 @@ async def change_state(session: AsyncSession, account_id: str, action: str) -> A
         families.tell(session, "account", account.id)
         await back_channel.note(session, LoginSession.account_id == account.id)
     return account
+
+
+def forget_person(vault: Vault, account: Account) -> None:
+    """Take everything personal from a (locked) account: nobody signs in any more, and its
+    telephone and identity numbers are free for another."""
+    account.name = vault.seal(GONE, bound_to=_bound("name", account.id))
+    account.id_number = account.id_index = account.phone = account.phone_index = None
+    account.former_phone = account.former_phone_until = account.password_hash = None
+    account.level = "L0"
 
 
 async def own_view(session: AsyncSession, vault: Vault, account_id: str) -> dict[str, Any]:

@@ -287,6 +287,26 @@ async def of_person(
     return [(appointment, firm) for appointment, firm in await session.execute(query)]
 
 
+async def represented(session: AsyncSession, person_id: str) -> list[str]:
+    """The firms of which this person is the legal representative."""
+    query = select(Appointment.firm_id).where(
+        Appointment.person_id == person_id,
+        Appointment.state == "active",
+        Appointment.role == REPRESENTATIVE,
+    )
+    return list(await session.scalars(query.order_by(Appointment.firm_id)))
+
+
+async def end_all(session: AsyncSession, account_id: str) -> None:
+    """An account is closed: a firm's agents act for it no more, a person acts for no firm."""
+    party = or_(Appointment.firm_id == account_id, Appointment.person_id == account_id)
+    query = select(Appointment).where(party).order_by(Appointment.id).with_for_update()
+    for appointment in (await session.scalars(query)).all():
+        if appointment.state in ("invited", "active"):
+            await _end(session, appointment, "remove")
+        appointment.label = appointment.person_index = None
+
+
 def person_index(vault: Vault, name: str, phone: str) -> str:
     """Stands for a person of this name with this telephone."""
     return vault.index(f"person|{phone}|{name}")

@@ -1,14 +1,16 @@
 """What identity-svc does by itself: replacing signing keys, forgetting what is over."""
 
+import logging
 from datetime import timedelta
 
 from sqlalchemy import delete, select
 
 from kit.clock import now
+from kit.errors import Unavailable
 from kit.jobs import Jobs
 from kit.runtime import Runtime
 
-from . import attempts, back_channel, keys, mandates, profiles
+from . import attempts, back_channel, closings, exports, keys, mandates, profiles
 from .models import (
     AuthorizationCode,
     DeviceRequest,
@@ -24,6 +26,7 @@ from .outside import Outside
 from .settings import Settings
 from .sign_in import new_phone
 
+log = logging.getLogger(__name__)
 jobs = Jobs()
 KEPT_AS_EVIDENCE = timedelta(days=1)
 
@@ -92,3 +95,32 @@ async def tell_former_phones(runtime: Runtime) -> None:
     """Tell numbers that open their account no longer, where that failed at once."""
     outside: Outside = runtime.parts["outside"]
     await new_phone.tell_former(runtime.sessions, runtime.vault, outside.messages)
+
+
+@jobs.every(seconds=600)
+async def close_accounts(runtime: Runtime) -> None:
+    """Close the accounts whose days are over; while a service cannot tell what is open, later."""
+    async with runtime.sessions() as session:
+        waiting = await closings.due(session)
+    for closing_id, account_id in waiting:
+        try:
+            elsewhere = await closings.open_elsewhere(runtime.calls, account_id)
+        except Unavailable as away:
+            log.warning("a closing waits", extra={"fields": {"for": away.extra.get("service")}})
+            return
+        async with runtime.sessions.begin() as session:
+            await closings.finish(session, runtime.vault, closing_id, elsewhere=elsewhere)
+
+
+@jobs.every(seconds=15)
+async def gather_exports(runtime: Runtime) -> None:
+    """Bring together what people asked a copy of, and delete the copies whose days are over."""
+    more = True
+    while more:
+        async with runtime.sessions.begin() as session:
+            row = await exports.take(session)
+        if row is not None:
+            await exports.gather(runtime, row)
+        more = row is not None
+    async with runtime.sessions.begin() as session:
+        await exports.expire(session)

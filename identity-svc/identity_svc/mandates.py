@@ -227,6 +227,16 @@ async def expire(session: AsyncSession, *, limit: int = 200) -> int:
     return len(found)
 
 
+async def end_all(session: AsyncSession, vault: Vault, account_id: str) -> None:
+    """An account is closed: its mandates end on both sides, and nobody is named in them."""
+    party = or_(Mandate.principal_id == account_id, Mandate.agent_id == account_id)
+    query = select(Mandate).where(party).order_by(Mandate.id).with_for_update()
+    for mandate in (await session.scalars(query)).all():
+        if (mandate.state, "revoke") in MANDATE_TRANSITIONS:
+            await _end(session, mandate, "revoke")
+        mandate.label = firms.sealed_label(vault, "mandate", mandate.id, accounts.GONE, None)
+
+
 async def _end(session: AsyncSession, mandate: Mandate, action: str) -> None:
     mandate.ended_at = now()
     move(session, mandate, MANDATE_TRANSITIONS, action, **_facts(mandate))

@@ -7,11 +7,13 @@ from sqlalchemy import CheckConstraint, ForeignKey, Index, LargeBinary, String, 
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
-from contracts.identity import AccountSuspended
+from contracts.identity import AccountClosed, AccountSuspended
 from kit.db import APPEND_ONLY, Document, Moment, Now, Sealed
 from kit.states import Transitions
 
 from . import models_agency as models_agency
+from . import models_closing as models_closing
+from . import models_exports as models_exports
 from . import models_personal as models_personal
 from . import models_sign_in as models_sign_in
 from . import models_upstream as models_upstream
@@ -20,6 +22,7 @@ from .base import Base, Texts
 ACCOUNT_TRANSITIONS: Transitions = {
     ("active", "suspend"): ("suspended", AccountSuspended),
     ("suspended", "restore"): ("active", None),
+    ("active", "close"): ("closed", AccountClosed),
 }
 
 
@@ -31,7 +34,7 @@ class Account(Base):
     kind: Mapped[str]
     """person | enterprise | staff"""
     state: Mapped[str]
-    """active | suspended"""
+    """active | suspended | closed"""
     level: Mapped[str]
     """L0 (nothing proven) … L4"""
     name: Mapped[Sealed]

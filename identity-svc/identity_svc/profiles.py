@@ -56,9 +56,9 @@ async def learn(
 ) -> None:
     """What a source says now. What it said before (a smaller version) changes nothing any more,
     but for an end that was not told since. `state_only`: it told no more than the new state.
-    An account that we do not have has no profile."""
+    An account that we do not have, or that is closed, has no profile."""
     account = await _locked(session, account_id)
-    if account is None:
+    if account is None or account.state == "closed":
         return
     known = await session.scalar(
         select(ProfileFact).where(

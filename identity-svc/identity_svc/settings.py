@@ -15,6 +15,11 @@ SHORTEST_SECRET = 32
 
 class Settings(ServiceSettings):
     service: str = "identity"
+    case_url: str = "http://127.0.0.1:8003"
+    licence_url: str = "http://127.0.0.1:8004"
+    payment_url: str = "http://127.0.0.1:8005"
+    logistics_url: str = "http://127.0.0.1:8006"
+    helpdesk_url: str = "http://127.0.0.1:8007"
     service_secrets_file: Path | None = None
     """JSON {client_id: secret} of the clients `svc-*` (services) and `dept-*` (partners)."""
     exchange_clients: tuple[str, ...] = ()

@@ -5,11 +5,12 @@ from collections.abc import AsyncIterator
 
 from fastapi import FastAPI
 
+from kit import holdings as doors
 from kit.app import create_app as create
 from kit.runtime import Runtime
 from kit.secrets import SealBroken
 
-from . import keys, types
+from . import holdings, keys, types
 from .jobs import jobs
 from .routes import router
 from .settings import Settings
@@ -35,7 +36,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     return create(
         settings or Settings(),
         title="电子证照 licence-svc",
-        routers=[router],
+        routers=[router, doors.router("licence", holdings.PARTS)],
         on=on,
         jobs=jobs,
         setup=setup,

@@ -101,3 +101,9 @@ def contact(vault: Vault, address: Address) -> Contact:
         county=address.county,
         address=personal["street"],
     )
+
+
+def blank(vault: Vault, address: Address) -> None:
+    """Nothing personal is left of the entry."""
+    for field in SEALED:
+        setattr(address, field, vault.seal("", bound_to=_bound(field, address.id)))

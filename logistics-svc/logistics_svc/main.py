@@ -5,11 +5,12 @@ from collections.abc import AsyncIterator
 
 from fastapi import FastAPI
 
+from kit import holdings as doors
 from kit.app import create_app as create
 from kit.http import open_client
 from kit.runtime import Runtime
 
-from . import jobs, routes, subscribers
+from . import holdings, jobs, routes, subscribers
 from .carriers.sf import SF, Account
 from .settings import Settings
 
@@ -32,7 +33,12 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     return create(
         settings,
         title="logistics-svc",
-        routers=[routes.addresses, routes.shipments, routes.callbacks],
+        routers=[
+            routes.addresses,
+            routes.shipments,
+            routes.callbacks,
+            doors.router("logistics", holdings.PARTS, holdings.open_matters),
+        ],
         on=subscribers.on,
         jobs=jobs.jobs,
         setup=setup,

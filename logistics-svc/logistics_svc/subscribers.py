@@ -2,10 +2,12 @@
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from contracts.identity import AccountClosed
 from contracts.licence import LicenceIssued
 from kit.inbox import Meta, Subscribers
+from kit.secrets import vault_of
 
-from . import shipments
+from . import holdings, shipments
 
 on = Subscribers()
 
@@ -24,3 +26,8 @@ async def plan_shipment(session: AsyncSession, licence: LicenceIssued, meta: Met
         dept=meta.dept,
         item_code=licence.item_code,
     )
+
+
+@on(AccountClosed)
+async def erase_addresses(session: AsyncSession, closed: AccountClosed, meta: Meta) -> None:
+    await holdings.erase(session, vault_of(session), closed.account_id)

@@ -3,8 +3,9 @@
 from fastapi import FastAPI
 
 from kit import app
+from kit import holdings as doors
 
-from . import callbacks, jobs, ledger, outside, routes, subscribers
+from . import callbacks, holdings, jobs, ledger, outside, routes, subscribers
 from .settings import Settings
 
 
@@ -12,7 +13,14 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     return app.create_app(
         settings or Settings(),
         title="统一支付 payment-svc",
-        routers=[routes.payments, routes.live, routes.returns, routes.books, callbacks.router],
+        routers=[
+            routes.payments,
+            routes.live,
+            routes.returns,
+            routes.books,
+            callbacks.router,
+            doors.router("payment", holdings.PARTS, holdings.open_matters),
+        ],
         on=subscribers.on,
         jobs=jobs.jobs,
         setup=outside.open_channels,

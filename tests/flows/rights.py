@@ -118,6 +118,13 @@ TABLE: dict[str, Row] = {
     "add_passkey": _fresh("to one's own account"),
     "remove_passkey": _fresh("from one's own account"),
     "sign_in_by_wechat": _public("WeChat's code says who it is"),
+    "ask_closing": Row(APPLICANTS, NONE, "one's own account, after a fresh sign-in", denied=401),
+    "read_closing": Row(APPLICANTS, NONE, "one's own; nobody asked for it: 404"),
+    "withdraw_closing": Row(APPLICANTS, NONE, "one's own; nobody asked for it: 404"),
+    "ask_export": Row(APPLICANTS, NONE, "a copy of one's own, after a fresh sign-in", denied=401),
+    "list_exports": Row(APPLICANTS, NONE, "one's own; nobody asked for one", is_list=True),
+    "read_export": Row(APPLICANTS, NONE, "one's own; nobody asked for one: 404"),
+    "download_export": Row(APPLICANTS, NONE, "one's own, after a fresh sign-in", denied=401),
     "my_access_log": Row(APPLICANTS, OWNER, "who read one's own data", is_list=True),
     "claim_firm": Row(
         frozenset({"owner", "other"}), frozenset({"owner", "other"}), "the register decides"
@@ -261,6 +268,18 @@ TABLE: dict[str, Row] = {
     "licence_data": Row(
         frozenset({"service"}), frozenset({"service"}), "licence-svc, for approved cases"
     ),
+    **{
+        f"list_{service}_open_matters": Row(
+            frozenset({"service"}), frozenset({"service"}), "identity-svc, before it closes"
+        )
+        for service in ("case", "payment", "logistics")
+    },
+    **{
+        f"export_{service}_data": Row(
+            frozenset({"service"}), frozenset({"service"}), "identity-svc, for the person's export"
+        )
+        for service in ("case", "licence", "payment", "logistics", "helpdesk")
+    },
     "sf_push": Row(EVERYONE, NONE, "the carrier proves itself by the secret in the path"),
     "wechat_paid": Row(EVERYONE, NONE, "the channel proves itself by its signature", denied=401),
     "wechat_refunded": Row(EVERYONE, NONE, "as wechat_paid", denied=401),

@@ -82,6 +82,8 @@ async def creations(cast: Cast, story: Story, people: People) -> dict[str, Creat
     }
     firm = await a_firm(cast)
     dept = "".join(secrets.choice("ABCDEFGHJK") for _ in range(8))
+    leaver = await register(cast, people.new())
+    leaving = await leaver.get("/v1/me")
     citizen = await journey.door(CITIZEN)
     me = await citizen.get("/v1/me")
     asked = await citizen.post("/v1/me/passkeys/options")
@@ -93,6 +95,26 @@ async def creations(cast: Cast, story: Story, people: People) -> dict[str, Creat
             "/v1/me/passkeys",
             {"name": "手机", "credential": phone.create(asked["publicKey"])},
             ("identity", "select count(*) from passkey where account_id = $1", (me["id"],)),
+        ),
+        "ask_closing": Creation(
+            f"Bearer {leaver.token}",
+            "/v1/me/closing",
+            None,
+            (
+                "identity",
+                "select count(*) from account_closing where account_id = $1",
+                (leaving["id"],),
+            ),
+        ),
+        "ask_export": Creation(
+            f"Bearer {leaver.token}",
+            "/v1/me/exports",
+            None,
+            (
+                "identity",
+                "select count(*) from data_export where account_id = $1",
+                (leaving["id"],),
+            ),
         ),
         "register_person": Creation(
             "nobody",
@@ -175,6 +197,7 @@ async def creations(cast: Cast, story: Story, people: People) -> dict[str, Creat
         ),
     }
     await stage.close()
+    await leaver.close()
     return found
 
 

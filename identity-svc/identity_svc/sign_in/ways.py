@@ -35,14 +35,17 @@ class WrongPassword(Problem):
     status, code, title = 422, "wrong_password", ("密码不对", "The password is not right")
 
 
-async def fresh(session: AsyncSession, caller: Caller) -> LoginSession:
-    """The sign-in of the caller, not ten minutes old. Raises SignInAgain (RFC 9470: send the
-    person through the authorization endpoint with `max_age`)."""
-    if caller.actor is not None:
+async def fresh(session: AsyncSession, caller: Caller, *, for_firm: bool = False) -> LoginSession:
+    """The sign-in of the caller, not ten minutes old; with `for_firm` also that of a person who
+    acts for a firm. Raises SignInAgain (RFC 9470: send the person through the authorization
+    endpoint with `max_age`), Forbidden for who acts for somebody else."""
+    for_firm = for_firm and caller.kind == "enterprise" and caller.mandate is None
+    if caller.actors and not (for_firm and caller.actors == (caller.agent,)):
         raise Forbidden(
-            "代他人办事时不能更改其登录方式。",
-            "Who acts for somebody else cannot change how they sign in.",
+            "此操作须由本人进行,不能由他人代办。",
+            "Only the person himself does this, nobody who acts for him.",
         )
+    person = caller.agent or caller.subject
     family = tokens.family_of({"jti": caller.jti})
     query = (
         select(LoginSession)
@@ -50,7 +53,7 @@ async def fresh(session: AsyncSession, caller: Caller) -> LoginSession:
         .where(
             RefreshFamily.id == family,
             RefreshFamily.state == "active",
-            LoginSession.account_id == caller.subject,
+            LoginSession.account_id == person,
             LoginSession.ended_at.is_(None),
             LoginSession.auth_time > now() - FRESH,
         )
@@ -59,8 +62,8 @@ async def fresh(session: AsyncSession, caller: Caller) -> LoginSession:
     if login is None:
         seconds = int(FRESH.total_seconds())
         raise SignInAgain(
-            "更改登录方式前请重新登录。",
-            "Sign in once more before you change how you sign in.",
+            "为保护您的账户,请重新登录后再进行此操作。",
+            "To protect your account, sign in once more before you do this.",
             headers={
                 "www-authenticate": 'Bearer error="insufficient_user_authentication", '
                 f"max_age={seconds}"
