@@ -119,7 +119,7 @@ def build(app: FastAPI) -> dict[str, Any]:
         for path, operations in document["paths"].items():
             for method, operation in operations.items():
                 route = routes[path, method]
-                _complete(method, operation)
+                _complete(route, method, operation)
                 parameters.describe(operation)
                 told |= _problems(operation, _raised(route, method, operation))
                 _examples(operation, sampler)
@@ -133,8 +133,11 @@ def build(app: FastAPI) -> dict[str, Any]:
     return app.openapi_schema
 
 
-def _complete(method: str, operation: dict[str, Any]) -> None:
+def _complete(route: APIRoute, method: str, operation: dict[str, Any]) -> None:
     answers = operation["responses"]
+    if "201" in answers and route.status_code is None:
+        # What a standard wants answered with 201, without a key of ours.
+        answers.pop("200", None)
     wanted = dict(ANSWERS)
     if operation.get("security"):
         wanted |= SIGNED_IN
@@ -144,7 +147,7 @@ def _complete(method: str, operation: dict[str, Any]) -> None:
         answers.pop("422")
     for status, description in wanted.items():
         answers.setdefault(status, problem(description))
-    if method == "post" and "201" in answers:
+    if method == "post" and route.status_code == 201:
         operation.setdefault("parameters", []).append(KEY_HEADER)
 
 

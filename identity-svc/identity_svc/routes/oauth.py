@@ -186,7 +186,7 @@ async def _authorize(at: Web, parameters: Parameters) -> Response:
 @router.post(
     "/oauth2/par",
     responses=shown(
-        {"request_uri": "urn:ietf:params:oauth:request_uri:5f2b6f0e9d6c", "expires_in": 590}
+        {"request_uri": "urn:ietf:params:oauth:request_uri:5f2b6f0e9d6c", "expires_in": 590}, 201
     )
     | oauth_errors(400, 401),
     openapi_extra=form(*REQUEST, *CLIENT[1:], required=("client_id",)),
