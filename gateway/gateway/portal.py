@@ -15,11 +15,11 @@ from kit import clock
 from kit.auth import Applicant
 
 from .pillars import Pillars, headers_for
+from .suggestions import suggested
 
 router = APIRouter(tags=["portal"])
 
 EXPIRING = timedelta(days=90)
-SUGGESTIONS = 8
 MATTERS_SHOWN = 20
 
 CaseId = Annotated[str, Field(examples=["case_019920c47a1e7cc29d425b6f0e9d6c4c"])]
@@ -78,14 +78,40 @@ class HomeMessages(BaseModel):
     latest: list[HomeMessage]
 
 
-class HomeService(BaseModel):
-    """An item to start from."""
+class HomeItem(BaseModel):
+    """An item as the catalogue tells it."""
 
     code: str
     name: ItemName
     dept_name: str
     applicant_kinds: list[str]
+    everyday_terms: list[str] = []
     visits: int
+
+
+class HomeService(HomeItem):
+    """An item to start from."""
+
+    for_tags: Annotated[list[str], Field(examples=[["food_business"]])]
+    """The tags of the profile that it is suggested for; none: for everybody."""
+
+
+class HomePrincipal(BaseModel):
+    """Somebody for whom the person may act."""
+
+    act_for: str
+    """The parameter `act_for` of an authorization request."""
+    kind: Literal["enterprise", "person"]
+    name: Annotated[str, Field(examples=["滨海味道餐饮有限公司"])]
+    role: str
+    valid_until: datetime | None
+
+
+class HomeTag(BaseModel):
+    """A tag of the profile, see `GET /v1/me/profile/tags`."""
+
+    code: Annotated[str, Field(examples=["food_business"])]
+    name: Annotated[str, Field(examples=["食品经营者"])]
 
 
 class HomePackage(BaseModel):
@@ -100,6 +126,8 @@ class PortalHome(BaseModel):
 
     search: Annotated[str, Field(examples=["/v1/items?q={words}"])]
     """Address of the search for matters; put the person's words in place of `{words}`."""
+    may_act_for: list[HomePrincipal] | None
+    tags: list[HomeTag] | None
     matters: list[HomeMatter] | None
     licences_expiring: list[HomeLicence] | None
     """In force and ending within 90 days."""
@@ -109,8 +137,8 @@ class PortalHome(BaseModel):
     """What waits for the person, from the parts above that could be had; null if none could."""
     packages: list[HomePackage] | None
     services: list[HomeService] | None
-    """Items for this kind of applicant that are not under way already; as few visits as possible
-    first."""
+    """Items for this kind of applicant that are not under way already: those for the tags first,
+    then as few visits as possible."""
     unreachable: list[str]
 
 
@@ -162,31 +190,41 @@ def _messages(
     return HomeMessages(unread=len(found), latest=found[:10])
 
 
-def _suggested(
-    items: list[HomeService] | None, matters: list[HomeMatter] | None
+def _services(
+    items: list[HomeItem] | None, matters: list[HomeMatter] | None, tags: list[HomeTag] | None
 ) -> list[HomeService] | None:
     if items is None:
         return None
-    under_way = {matter.item_code for matter in matters or ()}
-    free = [item for item in items if item.code not in under_way]
-    return sorted(free, key=lambda item: item.visits)[:SUGGESTIONS]
+    best = suggested(
+        items,
+        under_way={matter.item_code for matter in matters or ()},
+        tags=[tag.code for tag in tags or ()],
+    )
+    return [HomeService(**item.model_dump(), for_tags=held) for item, held in best]
 
 
 @router.get("/v1/portal/home", response_model=PortalHome)
 async def get_portal_home(request: Request, response: Response, caller: Applicant) -> PortalHome:
-    """What waits for me: matters and whose turn it is, licences that end soon, payments due,
-    ratings asked for, what I may want to do next. A pillar that is away is named in
-    `unreachable`."""
+    """What waits for me: for whom I may act, matters and whose turn it is, licences that end
+    soon, payments due, ratings asked for, what I may want to do next. A pillar that is away is
+    named in `unreachable`."""
     probe, beam = request.state.probe, request.state.beam
     ask = Pillars(request, await headers_for(caller, beam.own_token, probe.client))
-    matters, licences, payments, ratings, packages, items = await asyncio.gather(
-        ask.own("exchange", f"/v1/me/matters?limit={MATTERS_SHOWN}", HomeMatter),
-        ask.own("licence", "/v1/me/licences/in-force", HomeLicence),
-        ask.own("payment", "/v1/payments?limit=50", HomePayment),
-        ask.own("helpdesk", "/v1/ratings?limit=50", HomeRating),
-        ask.public("catalog", "/v1/packages", HomePackage),
-        ask.public("catalog", f"/v1/items?kind={caller.kind}&limit=50", HomeService),
+    about_me, (matters, licences, payments, ratings, packages, items) = await asyncio.gather(
+        asyncio.gather(
+            ask.own("identity", "/v1/me/principals", HomePrincipal),
+            ask.own("identity", "/v1/me/profile/tags", HomeTag),
+        ),
+        asyncio.gather(
+            ask.own("exchange", f"/v1/me/matters?limit={MATTERS_SHOWN}", HomeMatter),
+            ask.own("licence", "/v1/me/licences/in-force", HomeLicence),
+            ask.own("payment", "/v1/payments?limit=50", HomePayment),
+            ask.own("helpdesk", "/v1/ratings?limit=50", HomeRating),
+            ask.public("catalog", "/v1/packages", HomePackage),
+            ask.public("catalog", f"/v1/items?kind={caller.kind}&limit=100", HomeItem),
+        ),
     )
+    principals, tags = about_me
     if licences is not None:
         licences = [licence for licence in licences if _ends_soon(licence)]
     if payments is not None:
@@ -196,12 +234,14 @@ async def get_portal_home(request: Request, response: Response, caller: Applican
     response.headers["cache-control"] = "no-store"
     return PortalHome(
         search="/v1/items?q={words}",
+        may_act_for=principals,
+        tags=tags,
         matters=matters,
         licences_expiring=licences,
         payments_due=payments,
         ratings_invited=ratings,
         messages=_messages(matters, payments, ratings, licences),
         packages=packages,
-        services=_suggested(items, matters),
+        services=_services(items, matters, tags),
         unreachable=sorted(ask.away),
     )

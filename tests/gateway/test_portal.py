@@ -11,13 +11,16 @@ import pytest
 import uvicorn
 
 from gateway.portal import (
+    HomeItem,
     HomeLicence,
     HomeMatter,
     HomePackage,
     HomePayment,
+    HomePrincipal,
     HomeRating,
-    HomeService,
+    HomeTag,
 )
+from gateway.suggestions import WORDS
 from gateway.table import SERVICES
 
 from ..identity.holders import Holder
@@ -38,6 +41,17 @@ def day(days: int) -> str:
 
 
 PAGES: dict[str, list[dict[str, Any]]] = {
+    "/v1/me/principals": [
+        {
+            "act_for": "ent_1",
+            "kind": "enterprise",
+            "name": "某公司",
+            "role": "administrator",
+            "item_codes": None,
+            "valid_until": None,
+        },
+    ],
+    "/v1/me/profile/tags": [{"code": "food_business", "name": "食品经营者"}],
     "/v1/me/matters": [
         {**MATTER, "state": "in_review", "turn": "authority", "changed_at": LATER},
         {
@@ -51,7 +65,7 @@ PAGES: dict[str, list[dict[str, Any]]] = {
     "/v1/packages": [{"code": "P01", "name": "开办餐饮店", "steps": []}],
     "/v1/items": [
         {**SERVICE, "code": "A05", "visits": 0},
-        {**SERVICE, "code": "B01", "visits": 2},
+        {**SERVICE, "code": "B01", "visits": 2, "everyday_terms": ["开餐饮店"]},
         {**SERVICE, "code": "B02", "visits": 1},
     ],
     "/v1/me/licences/in-force": [
@@ -124,7 +138,7 @@ async def pillar() -> AsyncIterator[tuple[Pillar, str]]:
         yield app, f"http://127.0.0.1:{port}"
 
 
-ALL = ("exchange", "licence", "payment", "helpdesk", "catalog")
+ALL = ("identity", "exchange", "licence", "payment", "helpdesk", "catalog")
 
 
 async def home(port: int, token: str) -> Answer:
@@ -144,8 +158,11 @@ async def test_everything_in_one_round(open_door: Opener, recorder: Recorder, ke
     assert said["unreachable"] == []
     assert [m["turn"] for m in said["matters"]] == ["authority", "applicant"]
     assert said["packages"] == [{"code": "P01", "name": "开办餐饮店"}]
-    assert [s["code"] for s in said["services"]] == ["B02", "B01"], "A05 is under way"
-    assert b"kind=person&limit=50" in app.kinds
+    assert [s["code"] for s in said["services"]] == ["B01", "B02"], "A05 is under way"
+    assert [s["for_tags"] for s in said["services"]] == [["food_business"], []]
+    assert [p["act_for"] for p in said["may_act_for"]] == ["ent_1"]
+    assert [t["code"] for t in said["tags"]] == ["food_business"]
+    assert b"kind=person&limit=100" in app.kinds
     messages = said["messages"]
     assert messages["unread"] == 4
     assert [(m["about"], m["id"]) for m in messages["latest"]] == [
@@ -171,7 +188,8 @@ async def test_a_pillar_that_is_away_or_slow_or_odd_costs_its_own_part(
             answer = await home(door.port, keys.token())
     assert answer.status == 200
     said = json.loads(answer.body)
-    assert said["unreachable"] == ["catalog", "helpdesk", "licence", "payment"]
+    assert said["unreachable"] == ["catalog", "helpdesk", "identity", "licence", "payment"]
+    assert said["may_act_for"] is said["tags"] is None
     assert len(said["matters"]) == 2
     gone = ("licences_expiring", "payments_due", "ratings_invited", "packages", "services")
     assert [said[part] for part in gone] == [None] * 5
@@ -274,12 +292,14 @@ async def test_who_has_no_home(
 @pytest.mark.parametrize(
     ("model", "path", "service"),
     [
+        (HomePrincipal, "/v1/me/principals", "identity"),
+        (HomeTag, "/v1/me/profile/tags", "identity"),
         (HomeMatter, "/v1/me/matters", "exchange"),
         (HomeLicence, "/v1/me/licences/in-force", "licence"),
         (HomePayment, "/v1/payments", "payment"),
         (HomeRating, "/v1/ratings", "helpdesk"),
         (HomePackage, "/v1/packages", "catalog"),
-        (HomeService, "/v1/items", "catalog"),
+        (HomeItem, "/v1/items", "catalog"),
     ],
 )
 def test_what_is_read_is_what_the_services_publish(model: Any, path: str, service: str) -> None:
@@ -292,3 +312,9 @@ def test_what_is_read_is_what_the_services_publish(model: Any, path: str, servic
     page = schemas[answer["schema"]["$ref"].rpartition("/")[2]]
     item = schemas[page["properties"]["items"]["items"]["$ref"].rpartition("/")[2]]
     assert set(model.model_fields) <= set(item["properties"])
+
+
+def test_every_tag_with_words_is_one_of_the_rules() -> None:
+    from identity_svc import profile_rules
+
+    assert all(profile_rules.tag(code)["basis"] for code in WORDS)

@@ -183,12 +183,20 @@ async def _authorize(at: Web, parameters: Parameters) -> Response:
     return answered(answer)
 
 
+PUSHED = shown(
+    {"request_uri": "urn:ietf:params:oauth:request_uri:5f2b6f0e9d6c", "expires_in": 590}, 201
+)
+PUSHED[201]["links"] = {
+    "authorize": {
+        "operationId": "authorize",
+        "description": "Send the browser there with `client_id` and this `request_uri`",
+    }
+}
+
+
 @router.post(
     "/oauth2/par",
-    responses=shown(
-        {"request_uri": "urn:ietf:params:oauth:request_uri:5f2b6f0e9d6c", "expires_in": 590}, 201
-    )
-    | oauth_errors(400, 401),
+    responses=PUSHED | oauth_errors(400, 401),
     openapi_extra=form(*REQUEST, *CLIENT[1:], required=("client_id",)),
 )
 async def push_request(at: At, _: SignedCallback) -> Response:
