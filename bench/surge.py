@@ -45,6 +45,8 @@ class Told:
     refused: list[float] = field(default_factory=list)
     other: int = 0
     unanswered: int = 0
+    late: list[float] = field(default_factory=list)
+    """How long after its time each request went out: the delay of this program, not of the beam."""
 
     def report(self) -> dict[str, float]:
         return {
@@ -56,6 +58,7 @@ class Told:
             "refused_p99_ms": percentile(self.refused, 0.99),
             "other": self.other,
             "unanswered": self.unanswered,
+            "late_p99_ms": percentile(self.late, 0.99),
         }
 
 
@@ -127,6 +130,7 @@ async def rush(port: int, path: str, rate: float, seconds: float, most: int = 10
                 lambda: _Asker(raw, free, told), "127.0.0.1", port
             )
             everyone.append(asker)
+        told.late.append(time.perf_counter() - due)
         asker.ask(due)
     end = time.perf_counter() + 5
     while time.perf_counter() < end and any(a.due for a in everyone if a.alive):

@@ -40,7 +40,8 @@ async def _run(bench: Bench, *, seconds: float) -> None:
     )  # fmt: skip
     bench.add(
         "surge-refused", "p99 of what was turned away, s", found["refused_p99_ms"] / 1000, 0.05,
-        at_least=False, note=f"{found['refused']:.0f} turned away (429, 503)",
+        at_least=False, note=f"{found['refused']:.0f} turned away (429, 503); "
+        f"{found['late_p99_ms']:.0f} ms of it may be the asking",
     )  # fmt: skip
     bench.add(
         "surge-served", "let in / what the service can do",

@@ -21,6 +21,7 @@ from .limits import Limiter
 from .matching import Table
 from .pillars import Shelf
 from .pools import Pool
+from .records import Refusals
 from .settings import GatewaySettings
 from .table import RATES, ROUTES, SERVICES, Route
 
@@ -70,6 +71,7 @@ class Beam:
             r.name: Limiter(rate * r.rate, max(1, int(burst * r.burst)), r.name) for r in RATES
         }
         self.counters = Counters()
+        self.refusals = Refusals()
         self.own_token = OwnToken(
             settings.service, settings.service_secret.get_secret_value(), settings.token_url
         )
@@ -97,6 +99,7 @@ class Beam:
             now = loop.time()
             for client in [c for c in self.clients if c.deadline < now]:
                 client.expire()
+            self.refusals.tell()
             logs.flush()
 
     def close(self) -> None:

@@ -65,6 +65,7 @@ def create_app(
             if tracer is not None and exporter is not None:
                 exporter.cancel()
                 await tracer.close()
+            beam.refusals.tell()
             logs.flush()
             beam.close()
             if metrics is not None:

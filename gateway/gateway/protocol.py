@@ -17,7 +17,7 @@ from kit.errors import Problem
 from .cache import answer as cached_answer
 from .exchange import ASKING, FLOWING, WAITING, Exchange
 from .reading import ANSWER, BODY, HEAD, IDLE, LINGER, WRITE, Reader
-from .records import log_refusal, note, span_of
+from .records import note, span_of
 from .refusals import STATUS_LINES, answer
 
 HIGH_WATER = 64 * 1024
@@ -245,7 +245,7 @@ class BeamProtocol(Reader):
         )
         self.transport.write(data)
         if x.route is not None or x.status >= 429:
-            log_refusal(x, code)
+            self.beam.refusals.note(x, code)
         self.answered(x)
 
     def upstream_failed(self, x: Exchange) -> None:

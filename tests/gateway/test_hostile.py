@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from .conftest import Door, Opener, Recorder, request, talk
+from .conftest import Door, Opener, Recorder, leave, request, talk
 
 HOST = b"Host: beam.test\r\n"
 GET = b"GET /v1/items/a HTTP/1.1\r\n" + HOST
@@ -67,6 +67,10 @@ CASES = [
     Case("chunk extension with bare LF", CHUNKED + b"\r\n3;a\nb\r\nabc\r\n0\r\n\r\n", (400,),
          "bad_request"),
     Case("chunk extension", CHUNKED + b"\r\n3;a=b\r\nabc\r\n0\r\n\r\n", (200,), None, 1),
+    Case("chunk extension of 2 MB", CHUNKED + b"\r\n3;" + b"a" * 2_000_000 + b"\r\nabc\r\n0\r\n"
+         b"\r\n", (400,), "bad_request", -1),
+    Case("chunked, one bad in the middle", GET + b"\r\n" + CHUNKED + b"\r\n3\r\nabc\r\nxyz\r\n"
+         + EVIL, (200, 400), "bad_request", -1),
     Case("trailer", CHUNKED + b"\r\n3\r\nabc\r\n0\r\nX-Evil: 1\r\n\r\n", (200,), None, 1),
     Case("request in a body", POST + b"Content-Length: %d\r\n\r\n" % len(EVIL) + EVIL, (200,),
          None, 1),
@@ -264,3 +268,22 @@ async def test_a_client_that_does_not_read_is_cut_off(
             while door.beam.clients:
                 await asyncio.sleep(0.05)
         writer.close()
+
+
+async def test_a_client_that_leaves_in_its_body_leaves_nothing_behind(
+    open_door: Opener, recorder: Recorder
+) -> None:
+    async with open_door(recorder.port) as door:
+        for raw in (POST + b"Content-Length: 1000\r\n\r\nhalf", CHUNKED + b"\r\n5\r\nhal"):
+            _, writer = await asyncio.open_connection("127.0.0.1", door.port)
+            writer.write(raw)
+            async with asyncio.timeout(15):
+                while not any(client.reading for client in door.beam.clients):
+                    await asyncio.sleep(0.01)
+                leave(writer)
+                while door.beam.clients:
+                    await asyncio.sleep(0.01)
+        pool = door.beam.pools["catalog"]
+        assert (pool.asked, len(pool.waiting)) == (0, 0)
+        [answer] = await talk(door.port, request())
+        assert answer.status == 200

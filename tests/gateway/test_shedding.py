@@ -2,6 +2,9 @@
 
 import asyncio
 import contextlib
+import json
+
+import pytest
 
 from gateway.congestion import FIRST, LEAST, Window
 
@@ -208,3 +211,17 @@ async def test_a_tenfold_rush_is_let_in_in_part_and_the_rest_is_told(open_door: 
         after = await surge.rush(door.port, "/v1/items/a", surge.CAPACITY / 10, 0.5)
         assert after.admitted
         assert not after.refused
+
+
+async def test_a_rush_of_refusals_writes_few_lines_and_counts_the_rest(
+    open_door: Opener, recorder: Recorder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async with open_door(recorder.port, gateway_rate=0.001, gateway_burst=1) as door:
+        answers = await talk(door.port, request() * 200)
+        assert sorted({answer.status for answer in answers}) == [200, 429]
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    told = [line for line in lines if line.get("message") in ("refused", "refused many")]
+    single = [line for line in told if "count" not in line]
+    assert 0 < len(single) < 199
+    assert len(single) + sum(line.get("count", 0) for line in told) == 199
+    assert {line["code"] for line in told} == {"too_many"}
