@@ -195,6 +195,8 @@ def ids_of(story: Story) -> dict[str, str]:
         "secret": "x",
         "client_id": "cli_nobody",
         "passkey_id": "pky_nobodys",
+        "export_id": "exp_nobody",
+        "correction_id": "cor_nobody",
         "firm_id": "acc_nobody",
         "appointment_id": "apt_nobody",
         "mandate_id": "mnd_nobody",

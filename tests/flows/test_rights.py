@@ -182,6 +182,8 @@ async def bench(cast: Cast, story: Story) -> Bench:
         "client_id": "cli_nobody",
         "passkey_id": "pky_nobodys",
         "key": "nothing_known",
+        "export_id": "exp_nobody",
+        "correction_id": "cor_nobody",
         "letter_id": "dead_" + "0" * 32,
     }
     found = Bench(cast, story, ids, bodies(story, content))
