@@ -1,6 +1,6 @@
 """Events owned by identity-svc."""
 
-from datetime import datetime
+from datetime import date, datetime
 from typing import ClassVar, Literal
 
 from .event import Event
@@ -121,6 +121,42 @@ class TagChanged(Event):
     account_id: str
     tag: str
     held: bool
+
+
+class _FactCorrection(Event):
+    """About a correction that somebody asked for; `subject` is the correction."""
+
+    correction_id: str
+    account_id: str
+    fact: str
+    """Key of the fact: birth_date, licence.LT-BIZ …"""
+
+
+class FactCorrectionRequested(_FactCorrection):
+    """A person says that a fact of the profile is wrong; the event's department decides."""
+
+    TYPE: ClassVar[str] = "identity.fact_correction_requested.v1"
+    due: date
+
+
+class FactCorrected(_FactCorrection):
+    """The department agreed: the fact says something else from now on."""
+
+    TYPE: ClassVar[str] = "identity.fact_corrected.v1"
+
+
+class FactCorrectionRefused(_FactCorrection):
+    """The department refused."""
+
+    TYPE: ClassVar[str] = "identity.fact_correction_refused.v1"
+    item_code: str | None
+    """The item to apply for instead."""
+
+
+class FactCorrectionWithdrawn(_FactCorrection):
+    """The person took it back."""
+
+    TYPE: ClassVar[str] = "identity.fact_correction_withdrawn.v1"
 
 
 class ConsentGranted(Event):

@@ -27,6 +27,7 @@ PURPOSES = {
     "licence_issue": ("签发证照", "Issuing a licence"),
     "prefill": ("预填表单", "Filling in your form"),
     "recommend": ("政策推荐", "Recommending what may apply to you"),
+    "correction": ("更正申请", "Correcting your data"),
     "export": ("导出本人数据", "Exporting your own data"),
 }
 

@@ -25,6 +25,7 @@ from kit.states import move
 from . import accounts, firms, logins, mandates
 from .models import ACCOUNT_TRANSITIONS, Account, Consent
 from .models_closing import CLOSING_TRANSITIONS, AccountClosing
+from .models_corrections import FactCorrection
 from .models_exports import DataExport
 from .models_personal import ProfileFact, ProfileTag
 from .models_sign_in import Passkey, WeChatBinding
@@ -33,7 +34,16 @@ from .models_upstream import UpstreamLink
 THINKING = timedelta(days=7)
 KEEPERS = ("case", "payment", "logistics")
 """Who keeps what must come to its end first."""
-PERSONAL = (DataExport, ProfileTag, ProfileFact, Consent, WeChatBinding, Passkey, UpstreamLink)
+PERSONAL = (
+    FactCorrection,
+    DataExport,
+    ProfileTag,
+    ProfileFact,
+    Consent,
+    WeChatBinding,
+    Passkey,
+    UpstreamLink,
+)
 Matters = list[dict[str, str]]
 
 

@@ -8,10 +8,11 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from kit.holdings import PAGE, Asked, Part, Record, picked
 
-from . import access_logs, accounts, consents, profiles
+from . import access_logs, accounts, consents, corrections, profiles
 from .models import AccessLog, Account, LoginSession
 from .models_agency import Appointment, Mandate
 from .models_closing import AccountClosing
+from .models_corrections import FactCorrection
 from .sign_in import ways
 
 
@@ -89,9 +90,15 @@ async def _closings(session: AsyncSession, asked: Asked) -> Sequence[Record]:
     return [picked(row, "id", "state", "asked_at", "closes_at", "ended_at") for row in rows]
 
 
+async def _corrections(session: AsyncSession, asked: Asked) -> Sequence[Record]:
+    rows = await asked.rows(session, FactCorrection, FactCorrection.account_id)
+    return [await corrections.detail(session, asked.vault, row) for row in rows]
+
+
 PARTS = (
     Part("account", "账户", "Account", _account),
     Part("profile_facts", "档案信息", "Facts of the profile", _facts),
+    Part("corrections", "更正申请", "Corrections asked for", _corrections),
     Part("profile_tags", "标签", "Tags", _tags),
     Part("consents", "对外授权", "Consents", _consents),
     Part("mandates", "委托", "Mandates", _mandates),

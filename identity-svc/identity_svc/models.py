@@ -13,6 +13,7 @@ from kit.states import Transitions
 
 from . import models_agency as models_agency
 from . import models_closing as models_closing
+from . import models_corrections as models_corrections
 from . import models_exports as models_exports
 from . import models_personal as models_personal
 from . import models_sign_in as models_sign_in

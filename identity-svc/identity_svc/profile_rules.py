@@ -129,6 +129,17 @@ def of_id_number(number: str) -> dict[str, str]:
     return {"birth_date": born, "gender": "male" if int(number[16]) % 2 else "female"}
 
 
+def fits(key: str, value: str, today: date) -> bool:
+    """Whether the register of citizens can say this: a past date of birth, a gender."""
+    if key == "birth_date":
+        try:
+            born = date.fromisoformat(value)
+        except ValueError:
+            return False
+        return born.isoformat() == value and date(1900, 1, 1) <= born <= today
+    return key != "gender" or value in ("male", "female")
+
+
 def declared_until(days: int, at: datetime) -> datetime:
     """Until when a declaration of today holds."""
     return midnight(city_day(at) + timedelta(days=days + 1))

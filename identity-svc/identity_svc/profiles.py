@@ -141,6 +141,22 @@ async def declare(
     return view(vault, fact)
 
 
+async def correct(
+    session: AsyncSession, vault: Vault, account_id: str, *, fact_id: str, value: str
+) -> None:
+    """The source of a fact says that this is right; the tags follow."""
+    account = await _locked(session, account_id)
+    fact = await session.get(ProfileFact, fact_id, with_for_update=True)
+    if account is None or fact is None:
+        return
+    at = now()
+    fact.value, fact.obtained_at = vault.seal(value, bound_to=_bound(fact.id)), at
+    if fact.state == "valid":
+        fact.due_at = profile_rules.next_look(fact.key, value, fact.expires_at, at)
+    await session.flush()
+    await _conclude(session, vault, account, at)
+
+
 async def withdraw(session: AsyncSession, vault: Vault, account_id: str, *, key: str) -> None:
     """The person takes back what he declared: it is gone. Raises NotFound."""
     account = await _locked(session, account_id)

@@ -82,6 +82,9 @@ async def creations(cast: Cast, story: Story, people: People) -> dict[str, Creat
     }
     firm = await a_firm(cast)
     dept = "".join(secrets.choice("ABCDEFGHJK") for _ in range(8))
+    zhangsan = {"authorization": f"Bearer {cast.token('other', sub='acc_zhangsan')}"}
+    profile = await cast.client.get(f"{cast.place.gateway}/v1/me/profile", headers=zhangsan)
+    born = next(fact["id"] for fact in profile.json()["facts"] if fact["key"] == "birth_date")
     leaver = await register(cast, people.new())
     leaving = await leaver.get("/v1/me")
     citizen = await journey.door(CITIZEN)
@@ -105,6 +108,12 @@ async def creations(cast: Cast, story: Story, people: People) -> dict[str, Creat
                 "select count(*) from account_closing where account_id = $1",
                 (leaving["id"],),
             ),
+        ),
+        "ask_fact_correction": Creation(
+            "acc_zhangsan",
+            "/v1/me/profile/corrections",
+            {"fact_id": born, "wanted": "1990-03-08", "reason": "登记有误"},
+            ("identity", "select count(*) from fact_correction where fact_id = $1", (born,)),
         ),
         "ask_export": Creation(
             f"Bearer {leaver.token}",

@@ -1,0 +1,60 @@
+"""Requests and answers about the correction of facts."""
+
+from datetime import date, datetime
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from kit.routing import In, Out
+
+Text = Annotated[str, Field(min_length=1, max_length=500)]
+Value = Annotated[str, Field(min_length=1, max_length=200)]
+
+
+class CorrectionAsked(In):
+    """Say that a fact of one's own is wrong."""
+
+    fact_id: Annotated[str, Field(pattern=r"^fact_[0-9a-f]{32}$")]
+    wanted: Value
+    """What it should say."""
+    reason: Text
+
+
+class CorrectionAccepted(In):
+    value: Value | None = None
+    """What the fact says from now on; what was asked for when left out."""
+    answer: Text
+
+
+class CorrectionRefused(In):
+    answer: Text
+    item_code: Annotated[str, Field(pattern=r"^[A-Z][A-Z0-9-]{1,15}$")] | None = None
+    """The item to apply for instead, where a licence or case has to be changed."""
+
+
+class CorrectionLine(Out):
+    """A request on the desk of a department, without anything personal."""
+
+    id: str
+    fact_id: str
+    key: str
+    name: str
+    name_en: str
+    source: Literal["licence", "case", "register"]
+    dept: str
+    state: Literal["requested", "accepted", "refused", "withdrawn"]
+    version: int
+    asked_at: datetime
+    due: date
+    """Last day on which the department decides: 15 working days."""
+    overdue: bool
+    decided_at: datetime | None
+    item_code: str | None
+
+
+class CorrectionOut(CorrectionLine):
+    present: str | None
+    """What the fact says now; null when it is no longer there."""
+    wanted: str
+    reason: str
+    answer: str | None
