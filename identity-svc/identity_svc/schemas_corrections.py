@@ -7,14 +7,19 @@ from pydantic import Field
 
 from kit.routing import In, Out
 
-Text = Annotated[str, Field(min_length=1, max_length=500)]
-Value = Annotated[str, Field(min_length=1, max_length=200)]
+from .schemas_agency import ItemCode
+
+Text = Annotated[str, Field(min_length=1, max_length=500, examples=["登记有误,见户口簿。"])]
+Value = Annotated[str, Field(min_length=1, max_length=200, examples=["1990-03-08"])]
 
 
 class CorrectionAsked(In):
     """Say that a fact of one's own is wrong."""
 
-    fact_id: Annotated[str, Field(pattern=r"^fact_[0-9a-f]{32}$")]
+    fact_id: Annotated[
+        str,
+        Field(pattern=r"^fact_[0-9a-f]{32}$", examples=["fact_019920c47a1e7cc29d425b6f0e9d6c4c"]),
+    ]
     wanted: Value
     """What it should say."""
     reason: Text
@@ -28,7 +33,7 @@ class CorrectionAccepted(In):
 
 class CorrectionRefused(In):
     answer: Text
-    item_code: Annotated[str, Field(pattern=r"^[A-Z][A-Z0-9-]{1,15}$")] | None = None
+    item_code: ItemCode | None = None
     """The item to apply for instead, where a licence or case has to be changed."""
 
 
