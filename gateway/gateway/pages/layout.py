@@ -7,6 +7,7 @@ from html import escape
 STYLE = (
     "body{font:1.125rem/1.6 system-ui,sans-serif;max-width:54rem;margin:2rem auto;"
     "padding:0 1rem;color:#1a1a1a;background:#fff}a{color:#0b4f9e}li{margin:.3rem 0}"
+    "li a,p a{display:inline-block;min-height:1.5rem}"
     "code{font:0.95em ui-monospace,monospace;overflow-wrap:anywhere}"
     "section{border-top:1px solid #767676;margin-top:2rem}:target h2{background:#fff3bf}"
     "table{border-collapse:collapse;width:100%}caption{text-align:left;font-weight:600}"
@@ -49,7 +50,8 @@ def table(caption: str, heads: tuple[str, ...], rows: list[tuple[str, ...]]) -> 
     top = "".join(f'<th scope="col">{escape(head)}</th>' for head in heads)
     lines = "".join(f"<tr>{''.join(f'<td>{cell}</td>' for cell in row)}</tr>" for row in rows)
     return (
-        f'<div class="wide"><table><caption>{escape(caption)}</caption>'
+        f'<div class="wide" tabindex="0" role="region" aria-label="{escape(caption)}">'
+        f"<table><caption>{escape(caption)}</caption>"
         f"<thead><tr>{top}</tr></thead><tbody>{lines}</tbody></table></div>"
     )
 

@@ -72,7 +72,9 @@ async def choose_acting(at: At, _: Public) -> Response:
     """Go on with the choice; whether the person may is decided with the code and every token."""
     sent = dict(await at.form())
     return_to, choice = sent.get("return_to", ""), sent.get("act_for", "")[:80]
-    request = await waiting(at, return_to) if at.form_holds(sent.get("csrf", "")) else None
+    if not at.form_holds(sent.get("csrf", "")):
+        return error_page(at, "form_too_old")
+    request = await waiting(at, return_to)
     if request is None or choice in ("", acting.CHOOSE):
         return error_page(at, "invalid_request")
     fields = dict(parse_qsl(return_to.partition("?")[2]))

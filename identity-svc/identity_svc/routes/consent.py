@@ -60,7 +60,9 @@ async def decide_consent(at: At, _: Public) -> Response:
     """The person agrees, or does not."""
     sent = dict(await at.form())
     return_to = sent.get("return_to", "")
-    request = await waiting(at, return_to) if at.form_holds(sent.get("csrf", "")) else None
+    if not at.form_holds(sent.get("csrf", "")):
+        return error_page(at, "form_too_old")
+    request = await waiting(at, return_to)
     if request is None or not request.client_id or sent.get("decision") not in ("agree", "deny"):
         return error_page(at, "invalid_request")
     if sent["decision"] == "deny":

@@ -65,7 +65,7 @@ async def decide_device(at: At, _: Public) -> Response:
     sent = dict(await at.form())
     english, code = in_english(at, sent.get("lang")), sent.get("user_code", "")[:40]
     if not at.form_holds(sent.get("csrf", "")):
-        return error_page(at, "invalid_request")
+        return error_page(at, "form_too_old")
     async with at.runtime.sessions() as session:
         login = await logins.current(session, at.cookie("beam_login"))
     if login is None:

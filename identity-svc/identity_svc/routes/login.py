@@ -142,7 +142,7 @@ async def sign_out(at: At, _: Public) -> Response:
     sent = dict(await at.form())
     english = in_english(at, sent.get("lang"))
     if not at.form_holds(sent.get("csrf", "")):
-        return error_page(at, "invalid_request")
+        return error_page(at, "form_too_old")
     kept = dict(parse_qsl(sent.get("return_to", "")))
     address, _mark, _query = kept.get("to", "").partition("?")
     allowed = await _logout_target(at, kept.get("client_id", ""), "", address, "")

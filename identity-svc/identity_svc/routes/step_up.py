@@ -33,7 +33,7 @@ async def step_up(at: At, _: Public) -> Response:
     sent = dict(await at.form())
     english, return_to = in_english(at, sent.get("lang")), sent.get("return_to", "")
     if not at.form_holds(sent.get("csrf", "")):
-        return error_page(at, "invalid_request")
+        return error_page(at, "form_too_old")
     async with at.runtime.sessions() as session:
         login = await logins.current(session, at.cookie("beam_login"))
         account = await session.get(Account, login.account_id) if login else None
