@@ -42,7 +42,9 @@ def headers(folder: Path) -> dict[str, str]:
     }
 
 
-def gateway(bench: Bench, nats: str = "", **services: int) -> Started:
+def gateway(
+    bench: Bench, nats: str = "", *, tested: bool | None = True, **services: int
+) -> Started:
     """The beam in front of `services` (name → port). Its limits work, only nobody reaches them."""
     port = bench.free_port()
     env = {
@@ -51,11 +53,13 @@ def gateway(bench: Bench, nats: str = "", **services: int) -> Started:
         "BEAM_JWKS_URL": (bench.folder / "jwks.json").as_uri(),
         "BEAM_GATEWAY_RATE": "100000000",
         "BEAM_GATEWAY_BURST": "100000000",
+        # Every request is to be answered, however slow a neighbour makes us.
+        "BEAM_GATEWAY_QUEUE_SECONDS": "60",
         "BEAM_NATS_URL": nats,
         **{f"BEAM_{name.upper()}_URL": f"http://127.0.0.1:{at}" for name, at in services.items()},
     }
     command = [sys.executable, "-m", "gateway.server"]
-    return bench.start("beam", command, port, tested=True, env=env)
+    return bench.start("beam", command, port, tested=tested, env=env)
 
 
 def plain_proxy(bench: Bench, service: int) -> Started:
@@ -89,7 +93,7 @@ class Ground:
         await engine.dispose()
         return self.postgres.dsn(name)
 
-    def kit_service(self, *, tested: bool = True) -> Started:
+    def kit_service(self, *, tested: bool | None = True) -> Started:
         """Our service; `url` ends with its port."""
         vault = self.bench.folder / "vault.json"
         if not vault.exists():

@@ -45,6 +45,20 @@ class Sample:
     cpu_us: float = 0.0
 
 
+def cpu_seconds(pid: int) -> float:
+    """User and system time of a process and its children so far; 0 off Linux."""
+    ticks, todo = 0, [pid]
+    while todo:
+        pid = todo.pop()
+        with contextlib.suppress(OSError):
+            fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+            # Its own time, and that of children that have ended.
+            ticks += sum(map(int, fields[11:15]))
+            for task in Path(f"/proc/{pid}/task").iterdir():
+                todo += map(int, (task / "children").read_text().split())
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
 @dataclass
 class Started:
     """A program under test."""
@@ -55,15 +69,7 @@ class Started:
 
     def cpu_seconds(self) -> float:
         """User and system time of the program and its children so far; 0 off Linux."""
-        ticks, todo = 0, [self.process.pid]
-        while todo:
-            pid = todo.pop()
-            with contextlib.suppress(OSError):
-                fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-                ticks += int(fields[11]) + int(fields[12])
-                for task in Path(f"/proc/{pid}/task").iterdir():
-                    todo += map(int, (task / "children").read_text().split())
-        return ticks / os.sysconf("SC_CLK_TCK")
+        return cpu_seconds(self.process.pid)
 
 
 class Bench:
