@@ -13,16 +13,17 @@ from kit.clock import now
 from kit.errors import Conflict, IllegalMove
 from kit.ids import derived_id, new_id
 from kit.outbox import emit
-from kit.states import move
+from kit.states import edge_of, move
 
 from . import clocks
-from .models import TASK_TRANSITIONS, Case, Correction, Pause, Task
+from .models import CASE_TRANSITIONS, TASK_TRANSITIONS, Case, Correction, Pause, Task
 from .rights import on_desk
 from .timeline import By, note, step
 
 
 async def accept(session: AsyncSession, case: Case, caller: Caller) -> None:
     """Take the (locked) case in: the clock starts, each reviewing department gets its task."""
+    edge_of(case, CASE_TRANSITIONS, "accept")  # a decided case has no clock to start
     case.accepted_on = clocks.today()
     due = clocks.deadlines(case, [])
     step(

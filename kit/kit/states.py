@@ -30,13 +30,9 @@ class Moves(Protocol):
     version: Any
 
 
-def move(
-    session: AsyncSession, row: Moves, transitions: Transitions, action: str, **data: Any
-) -> None:
-    """Take the edge `action` from the row's state: new state, next version, and the edge's event.
-
-    `data` are the fields of the event. Raises IllegalMove (409) when there is no such edge.
-    """
+def edge_of(row: Moves, transitions: Transitions, action: str) -> tuple[str, type[Event] | None]:
+    """Where the action leads from the row's state. Raises IllegalMove (409) when nowhere: for who
+    has to know it before he computes what the move needs."""
     edge = transitions.get((row.state, action))
     if edge is None:
         possible = sorted(a for state, a in transitions if state == row.state)
@@ -46,7 +42,17 @@ def move(
             state=row.state,
             possible=possible,
         )
-    row.state, event = edge
+    return edge
+
+
+def move(
+    session: AsyncSession, row: Moves, transitions: Transitions, action: str, **data: Any
+) -> None:
+    """Take the edge `action` from the row's state: new state, next version, and the edge's event.
+
+    `data` are the fields of the event. Raises IllegalMove (409) when there is no such edge.
+    """
+    row.state, event = edge_of(row, transitions, action)
     row.version += not crash.planted("version_stands_still")
     thing = getattr(row, "__tablename__", type(row).__name__)
     session.sync_session.info.setdefault(_MOVED, []).append((thing, action))

@@ -1,12 +1,13 @@
 """A case from draft to closed, over its routes, with its rights and its refusals."""
 
 import asyncio
+from datetime import timedelta
 from typing import Any
 
 from sqlalchemy import select, text
 
 from case_svc import decisions, timeline
-from case_svc.models import TimelineEntry
+from case_svc.models import Case, TimelineEntry
 from contracts.event import Envelope
 from kit.outbox import Outbox
 from kit.testing import Ground, Running, key
@@ -293,3 +294,17 @@ async def test_files_are_told_by_content(case: Running, ground: Ground) -> None:
     assert (await case.client.put(url, content=PDF, headers=me)).status_code == 200
     back = await case.client.get(f"{url}/content", headers=me)
     assert (back.content, back.headers["content-type"]) == (PDF, "application/pdf")
+
+
+async def test_a_case_of_yesterday_is_not_taken_in_again(case: Running, ground: Ground) -> None:
+    """Its clock ended before a new one could begin: the answer is the state, no trouble of ours."""
+    made = await in_review(case, ground, "acc_again")
+    async with case.runtime.sessions.begin() as session:
+        row = await session.get(Case, made["id"])
+        assert row is not None
+        assert row.accepted_on is not None
+        row.decided_on = row.accepted_on - timedelta(days=1)
+    again = await case.client.post(
+        f"/v1/cases/{made['id']}/accept", headers=ground.staff("counter", "SAMR")
+    )
+    assert (again.status_code, again.json()["code"]) == (409, "illegal_move")

@@ -25,7 +25,10 @@ from .reference import operations
 from .story import Story, a_firm, prepare, register
 
 AT_ONCE = 50
-WITHOUT_KEY = {"send_phone_code": "one code a minute for a number, whatever the key; see below"}
+WITHOUT_KEY = {
+    "send_phone_code": "one code a minute for a number, whatever the key; see below",
+    "push_request": "RFC 9126 has no key: every request gets a reference of its own",
+}
 
 
 @dataclass(frozen=True)

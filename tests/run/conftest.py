@@ -1,5 +1,6 @@
 """Toy programs in place of the real ones: what is tested here is who starts and watches them."""
 
+import contextlib
 import fcntl
 import json
 import os
@@ -142,10 +143,12 @@ class Beam:
             assert self.process is not None
             if self.process.poll() is not None:
                 raise AssertionError(self.process.communicate()[0])
-            path = self.data / "run.json"
-            found = json.loads(path.read_text()) if path.exists() else None
-            # A killed run leaves its file behind; the next one removes it.
-            return found if found and found["pids"]["supervisor"] == self.process.pid else None
+            # A killed run leaves its file behind; the next one removes it, perhaps just now.
+            with contextlib.suppress(FileNotFoundError):
+                found = json.loads((self.data / "run.json").read_text())
+                if found["pids"]["supervisor"] == self.process.pid:
+                    return found
+            return None
 
         found: dict[str, Any] = until(document, "run.json")
         return found
