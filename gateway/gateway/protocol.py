@@ -241,6 +241,7 @@ class BeamProtocol(Reader):
             service=x.route.service if x.route is not None else None,
             keep=x.keep,
             body_wanted=x.method != b"HEAD",
+            page=x.route is not None and x.route.is_page,
             headers=x.stamp + x.quota + more,
         )
         self.transport.write(data)

@@ -1,10 +1,13 @@
 """Every answer that the beam gives by itself, as data, and the bytes of such an answer."""
 
 from dataclasses import dataclass
+from html import escape
 from http import HTTPStatus
 from typing import Any
 
 from kit.problems import render, wants_english
+
+from .pages import layout
 
 
 @dataclass(frozen=True)
@@ -189,6 +192,25 @@ STATUS_LINES = {status: b"HTTP/1.1 %d \r\n" % status for status in range(200, 60
 }
 
 
+def _as_page(title: str, detail: str, request_id: str, *, english: bool) -> tuple[bytes, bytes]:
+    """Header lines and body of a page that says it to whoever waits for one."""
+    then = (
+        ("过一会儿用浏览器的“返回”再试一次。", "若仍不行,请拨打 12345,并告知编号:")
+        if not english
+        else (
+            "Go back in your browser after a moment and try again.",
+            "If it stays so, call 12345 and tell this number: ",
+        )
+    )
+    text = "".join(f"<p>{escape(line)}</p>" for line in (detail, then[0]))
+    html = layout.page(title, f"{text}<p>{escape(then[1])}{layout.code(request_id)}</p>")
+    if english:
+        html = html.replace('lang="zh-CN"', 'lang="en"', 1)
+    lines = {"content-type": "text/html; charset=utf-8", **layout.PLAIN}
+    lines.pop("cache-control")  # the head of every refusal has one
+    return "".join(f"{name}: {value}\r\n" for name, value in lines.items()).encode(), html.encode()
+
+
 def answer(
     code: str,
     *,
@@ -198,9 +220,11 @@ def answer(
     service: str | None,
     keep: bool,
     body_wanted: bool,
+    page: bool = False,
     headers: bytes = b"",
 ) -> tuple[int, bytes]:
-    """Status and the whole answer, head and problem+json, in the client's language.
+    """Status and the whole answer, head and problem+json, in the client's language; for a `page`
+    that a person opens the same as a page.
 
     `service` names the pillar in the text of a 502, 503 or 504; `headers` are further header
     lines, each with its line end; without `body_wanted` (HEAD) the head stands alone."""
@@ -223,9 +247,13 @@ def answer(
         request_id=request_id.decode(),
         **extra,
     )
+    kind = b"content-type: application/problem+json\r\n"
+    if page:
+        kind, body = _as_page(refusal.title[english], detail, request_id.decode(), english=english)
     head = [
         STATUS_LINES[refusal.status],
-        b"content-type: application/problem+json\r\ncontent-language: ",
+        kind,
+        b"content-language: ",
         b"en" if english else b"zh-CN",
         b"\r\ncontent-length: %d\r\nx-request-id: " % len(body),
         request_id,

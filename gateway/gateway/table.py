@@ -75,6 +75,12 @@ class Route:
     """Stands in the merged OpenAPI document; pages and callbacks of partners do not."""
 
     @property
+    def is_page(self) -> bool:
+        """A person opens it in a browser."""
+        hidden = not self.published and self.path.startswith("/oauth2/")
+        return hidden or self.path == "/oauth2/authorize"
+
+    @property
     def public(self) -> bool:
         return not self.scopes
 

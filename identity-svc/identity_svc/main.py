@@ -27,6 +27,7 @@ from .routes import (
     login,
     mandates,
     oauth,
+    pages,
     passkeys,
     phone_login,
     profile,
@@ -68,7 +69,7 @@ async def setup(runtime: Runtime) -> AsyncIterator[None]:
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
-    return create(
+    app = create(
         settings or Settings(),
         title="统一身份认证",
         routers=[
@@ -104,3 +105,5 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         checks={"logouts": back_channel.check},
         setup=setup,
     )
+    app.state.problem_page = pages.trouble_page
+    return app

@@ -8,7 +8,7 @@ import errno
 import logging
 import re
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
 from fastapi import FastAPI, Request
@@ -129,6 +129,13 @@ def database_away() -> Unavailable:
 
 
 def problem_response(request: Request, problem: Problem) -> Response:
+    """The answer in the caller's language. A service with pages for people may set
+    `app.state.problem_page`: what it returns for a request, if anything, goes out instead."""
+    show: Callable[[Request, Problem], Response | None] | None
+    show = getattr(request.app.state, "problem_page", None)
+    page: Response | None = show(request, problem) if show is not None else None
+    if page is not None:
+        return page
     english = wants_english(request.headers.get("accept-language"))
     body = render(
         status=problem.status,

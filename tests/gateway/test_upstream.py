@@ -53,6 +53,24 @@ async def test_a_service_that_is_away(door: Door) -> None:
     assert "Payment" in answer.problem["detail"]
 
 
+async def test_who_opens_a_page_is_told_by_a_page(door: Door) -> None:
+    for path in ("/oauth2/login?return_to=x", "/oauth2/authorize?client_id=portal"):
+        [answer] = await talk(door.port, request(path=path))
+        assert answer.status == 503
+        assert answer.header("content-type") == "text/html; charset=utf-8"
+        assert answer.header("cache-control") == "no-store"
+        assert "default-src 'none'" in answer.header("content-security-policy")
+        assert 'lang="zh-CN"' in answer.body.decode()
+        assert "统一身份" in answer.body.decode()
+        assert answer.header("x-request-id") in answer.body.decode()
+    english = request("POST", "/oauth2/login", b"a=b", Accept_Language="en")
+    [answer] = await talk(door.port, english)
+    assert 'lang="en"' in answer.body.decode()
+    assert "call 12345" in answer.body.decode()
+    [answer] = await talk(door.port, request("POST", "/oauth2/token", b"a=b"))
+    assert answer.problem["service"] == "identity"
+
+
 async def test_a_service_that_is_killed_and_comes_back(open_door: Opener) -> None:
     async with recording() as first:
         port = first.port

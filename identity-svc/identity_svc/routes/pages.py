@@ -4,9 +4,12 @@ import secrets
 from functools import cache
 from typing import Any
 
+from fastapi import Request, Response
 from fastapi.responses import HTMLResponse
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from kit import context
+from kit.errors import Problem
 from kit.problems import wants_english
 
 from .web import Web
@@ -75,3 +78,19 @@ def page(
 def error_page(at: Web, code: str) -> HTMLResponse:
     """An authorization request that may not be answered to any client."""
     return page("error.html", english=in_english(at, None), status=400, code=code)
+
+
+def trouble_page(request: Request, problem: Problem) -> Response | None:
+    """What a browser gets while something of ours is away; None for everybody else."""
+    browser = "text/html" in request.headers.get("accept", "")
+    if problem.status < 500 or not browser or not request.url.path.startswith("/oauth2/"):
+        return None
+    english = wants_english(request.headers.get("accept-language"))
+    shown = page(
+        "trouble.html",
+        english=english,
+        status=problem.status,
+        request_id=context.request_id.get(),
+    )
+    shown.headers.update(problem.headers)
+    return shown
