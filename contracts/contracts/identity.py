@@ -20,7 +20,7 @@ class AccountVerified(Event):
     TYPE: ClassVar[str] = "identity.account_verified.v1"
     account_id: str
     level: Literal["L1", "L2", "L3", "L4"]
-    by: Literal["phone", "real_name"]
+    by: Literal["phone", "real_name", "in_person"]
 
 
 class AccountSuspended(Event):

@@ -142,6 +142,7 @@ ROUTES: tuple[Route, ...] = (
         _row("POST /v1/accounts", PUBLIC, rate="sign-in"),
         _row("POST /v1/accounts/{account_id}/restore"),
         _row("POST /v1/accounts/{account_id}/suspend"),
+        _row("POST /v1/in-person-checks"),
         _row("GET /v1/clients"),
         _row("POST /v1/clients"),
         _row("POST /v1/clients/{client_id}/switch-off"),

@@ -19,6 +19,7 @@ KINDS = {
     "shipment": ("寄递", "Shipment"),
 }
 PURPOSES = {
+    "in_person_check": ("现场核验身份", "Checking your identity at the counter"),
     "intake": ("窗口受理", "Intake at the counter"),
     "review": ("审批", "Review"),
     "supervision": ("督办", "Supervision"),

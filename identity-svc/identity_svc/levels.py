@@ -1,7 +1,7 @@
 """Real-name levels: what is proven of an account, and how it rises.
 
-L0 nothing; L1 the telephone, by a code; L2 name and identity number, by the register of citizens.
-L3 and L4 are given at the counter alone so far.
+L0 nothing; L1 the telephone, by a code; L2 name and identity number, by the register of citizens;
+L3 the original document beside the person, seen at a counter; L4 with its chip read there as well.
 """
 
 from typing import Literal
@@ -11,19 +11,22 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from contracts.identity import AccountVerified
+from kit.caller import Caller
+from kit.clock import now
 from kit.db import Sessions
 from kit.errors import Problem, Unavailable
 from kit.outbox import emit
 from kit.secrets import Vault
 
-from . import accounts
+from . import access_logs, accounts
 from .models import Account, LoginSession
 from .providers import RealNames
 
 LEVELS = ("L0", "L1", "L2", "L3", "L4")
 ONLINE = "L2"
 """The highest level that can be reached without coming to a counter."""
-Raised = Literal["L1", "L2"]
+Raised = Literal["L1", "L2", "L3", "L4"]
+IN_PERSON: dict[str, Raised] = {"document": "L3", "document_and_chip": "L4"}
 
 
 class NotProven(Problem):
@@ -36,7 +39,10 @@ def needed(acr_values: str) -> str:
 
 
 def _rise(
-    session: AsyncSession, account: Account, level: Raised, by: Literal["phone", "real_name"]
+    session: AsyncSession,
+    account: Account,
+    level: Raised,
+    by: Literal["phone", "real_name", "in_person"],
 ) -> None:
     if account.level < level:
         account.level = level
@@ -94,6 +100,46 @@ async def check_name(sessions: Sessions, vault: Vault, names: RealNames | None, 
             "This identity number is proven on another account. Sign in there, or come to a "
             "service counter.",
         ) from None
+
+
+async def seen_in_person(
+    session: AsyncSession,
+    vault: Vault,
+    *,
+    phone: str,
+    name: str,
+    id_number: str,
+    seen: str,
+    staff: Caller,
+) -> Account:
+    """A member of staff saw the person with the document. Raises NotProven, alike for an unknown
+    number, an account that the register has not confirmed (below L2), and data that differ."""
+    index = vault.index(f"phone|{phone}")
+    query = select(Account).where(Account.phone_index == index, Account.kind == "person")
+    account = await session.scalar(query.with_for_update())
+    if (
+        account is None
+        or account.state != "active"
+        or account.level < "L2"
+        or accounts.name_and_number(vault, account) != (name, id_number)
+    ):
+        raise NotProven(
+            "手机号、姓名、身份证号码与已完成实名(L2)的账户不符。请核对证件;尚未实名的,请先在线完成。",
+            "Telephone, name and identity number are not those of an account at level L2. Check "
+            "the document; who has not proven his name online does that first.",
+        )
+    _rise(session, account, IN_PERSON[seen], "in_person")
+    await access_logs.keep(
+        session,
+        account.id,
+        reader=staff.subject,
+        dept=staff.dept or "",
+        kind="account",
+        object_id=account.id,
+        purpose="in_person_check",
+        at=now(),
+    )
+    return account
 
 
 def _unavailable() -> Unavailable:

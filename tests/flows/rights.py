@@ -148,6 +148,7 @@ TABLE: dict[str, Row] = {
     "confirm_mandate": Row(PARTIES, OWNER, "the side that did not ask"),
     "refuse_mandate": Row(PARTIES, OWNER, "the side that did not ask"),
     "revoke_mandate": Row(PARTIES, OWNER, "its two sides"),
+    "check_in_person": Row(COUNTERS, COUNTERS, "whoever has the person with his card before him"),
     "suspend_account": Row(OPERATORS, OPERATORS, "operators run the platform's accounts"),
     "restore_account": Row(OPERATORS, OPERATORS, "as suspend_account"),
     "list_departments": _public("reference data"),

@@ -52,6 +52,12 @@ def bodies(story: Story, content: dict[str, Any]) -> dict[str, Any]:
         },
         "change_password": {"new": "a long enough secret"},
         "change_phone": {"phone": "13900000000", "phone_code": {"id": "otp_x", "code": "1"}},
+        "check_in_person": {
+            "phone": "13900000009",
+            "name": "x",
+            "id_number": "x",
+            "seen": "document",
+        },
         "bind_wechat": {"code": "x"},
         "sign_in_by_wechat": {"client_id": "x", "code": "x", "code_challenge": "x" * 43},
         "appoint_agent": {"name": "李四", "phone": "13800000002", "role": "agent"},
