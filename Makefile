@@ -30,7 +30,7 @@ demo: install ## 走完一件真事 / one real matter from end to end (ARGS="--s
 
 .PHONY: test
 test: install ## 全部测试 / all tests, from nothing (ARGS="tests/kit -x")
-	@$(PY) -m pytest -m "not long" -n 2 --dist loadfile $(ARGS)
+	@$(PY) -m pytest -m "not long" -n 3 --dist loadfile $(ARGS)
 
 .PHONY: test-long
 test-long: install ## 几分钟以上的测试 / the suites that take minutes: crash sweeps, containers, backup
@@ -38,7 +38,7 @@ test-long: install ## 几分钟以上的测试 / the suites that take minutes: c
 
 .PHONY: test-quick
 test-quick: install ## 不含慢测试 / without the slow ones
-	@$(PY) -m pytest -m "not slow and not long" -n 2 --dist loadfile $(ARGS)
+	@$(PY) -m pytest -m "not slow and not long" -n 3 --dist loadfile $(ARGS)
 
 .PHONY: check
 check: install ## 格式、类型、分层、房屋规则 / ruff, mypy --strict, import-linter, house tests

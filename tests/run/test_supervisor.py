@@ -1,5 +1,6 @@
 """`beam run`: starts everything, brings back what dies, tells what is wrong, leaves nothing."""
 
+import contextlib
 import os
 import signal
 import socket
@@ -98,11 +99,19 @@ def test_nothing_survives_a_killed_supervisor_and_the_next_start_waits_for_it(
     assert not (running.data / "run.json").exists()
 
 
+def _bound(holder: socket.socket, port: int) -> bool:
+    with contextlib.suppress(OSError):
+        holder.bind(("127.0.0.1", port))
+        return True
+    return False
+
+
 @pytest.mark.parametrize("offset", [0, 32])
 def test_a_taken_port_is_told(beam: Callable[..., Beam], offset: int) -> None:
     running = beam()
     with socket.socket() as holder:
-        holder.bind(("127.0.0.1", running.base + offset))
+        # Another test's server may have been given this very port: then it goes soon.
+        until(lambda: _bound(holder, running.base + offset), "the port is ours")
         holder.listen()
         done = running.command("run")
     assert done.returncode == 2
