@@ -283,7 +283,9 @@ async def _fifty(cast: Cast, name: str, creation: Creation) -> None:
             answer = await cast.client.post(
                 cast.place.gateway + creation.path, json=creation.body, headers=headers
             )
-            if answer.status_code != 503 and answer.json().get("code") != "in_progress":
+            # 504: nobody knows yet; the key finds out.
+            busy = answer.status_code in (503, 504)
+            if not busy and answer.json().get("code") != "in_progress":
                 return answer
             await asyncio.sleep(0.25)
         return answer
