@@ -25,8 +25,8 @@ _ASSETS = {
     "start.js": ("pages/start.js", "text/javascript"),
 }
 _DOCS = (
-    f'{layout.HEAD}<title>接口文档 · API reference</title><link rel="stylesheet" '
-    'href="/docs/assets/swagger-ui.css"></head><body><main>'
+    f"{layout.HEAD.format(lang='zh-CN')}<title>接口文档 · API reference</title>"
+    '<link rel="stylesheet" href="/docs/assets/swagger-ui.css"></head><body><main>'
     '<p><a href="/">一网通办</a> · <a href="/docs/events">事件 Events</a> · '
     '<a href="/docs/errors">错误代码 Problem codes</a> · '
     '<a href="/openapi.json">OpenAPI JSON</a></p><noscript><p>此页需要 JavaScript,'

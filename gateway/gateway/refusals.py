@@ -203,9 +203,8 @@ def _as_page(title: str, detail: str, request_id: str, *, english: bool) -> tupl
         )
     )
     text = "".join(f"<p>{escape(line)}</p>" for line in (detail, then[0]))
-    html = layout.page(title, f"{text}<p>{escape(then[1])}{layout.code(request_id)}</p>")
-    if english:
-        html = html.replace('lang="zh-CN"', 'lang="en"', 1)
+    number = f"<p>{escape(then[1])}{layout.code(request_id)}</p>"
+    html = layout.page(title, text + number, "en" if english else "zh-CN")
     lines = {"content-type": "text/html; charset=utf-8", **layout.PLAIN}
     lines.pop("cache-control")  # the head of every refusal has one
     return "".join(f"{name}: {value}\r\n" for name, value in lines.items()).encode(), html.encode()

@@ -30,16 +30,16 @@ WITH_SCRIPT = {
 }
 """Headers of the API reference; its script and style come from this very address."""
 HEAD = (
-    '<!doctype html><html lang="zh-CN"><head><meta charset="utf-8">'
+    '<!doctype html><html lang="{lang}"><head><meta charset="utf-8">'
     '<meta name="viewport" content="width=device-width,initial-scale=1">'
     '<link rel="icon" href="data:,">'
 )
 
 
-def page(title: str, body: str) -> str:
+def page(title: str, body: str, lang: str = "zh-CN") -> str:
     """A whole page; `title` is text, `body` is HTML."""
     return (
-        f"{HEAD}<title>{escape(title)}</title><style>{STYLE}</style></head><body>"
+        f"{HEAD.format(lang=lang)}<title>{escape(title)}</title><style>{STYLE}</style></head><body>"
         '<a class="skip" href="#main">跳到正文 / Skip to content</a>'
         f'<main id="main"><h1>{escape(title)}</h1>{body}</main></body></html>'
     )
