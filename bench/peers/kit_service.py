@@ -5,7 +5,7 @@
 
 import sys
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import uvicorn
 from fastapi import FastAPI, Request
@@ -122,4 +122,7 @@ def build(database: str, nats: str, jwks: str, vault: str, issuer: str) -> FastA
 if __name__ == "__main__":
     app = build(*sys.argv[2:])
     quieten_collector()
-    uvicorn.run(app, port=int(sys.argv[1]), loop="uvloop", access_log=False, log_level="warning")
+    quiet: dict[str, Any] = {"access_log": False, "log_level": "warning", "server_header": False}
+    uvicorn.run(
+        app, port=int(sys.argv[1]), loop="uvloop", http="httptools", proxy_headers=False, **quiet
+    )

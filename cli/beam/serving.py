@@ -49,6 +49,8 @@ def config(program: Program, host: str, port: int) -> uvicorn.Config:
         access_log=False,
         log_config=None,
         server_header=False,
+        # Who calls is the gateway, or said in a header that a service judges for itself.
+        proxy_headers=False,
         timeout_graceful_shutdown=GRACE_SECONDS,
     )
 

@@ -72,7 +72,7 @@ def router(**options: Any) -> APIRouter:
     return APIRouter(route_class=BeamRoute, **options)
 
 
-def _session(request: Request) -> AsyncSession:
+async def _session(request: Request) -> AsyncSession:
     _refuse_while_away(request)
     session: AsyncSession = request.state.session
     return session
@@ -94,7 +94,7 @@ def etag(version: int) -> str:
     return f'"{version}"'
 
 
-def _if_match(if_match: Annotated[str | None, Header()] = None) -> int | None:
+async def _if_match(if_match: Annotated[str | None, Header()] = None) -> int | None:
     if if_match is None or if_match.strip() == "*":
         return None
     text = if_match.strip().removeprefix("W/").strip('"')

@@ -198,6 +198,7 @@ async def serve(app: Any, *, port: int = 0, lifespan: str = "on") -> AsyncIterat
         log_level="warning",
         lifespan=lifespan,  # type: ignore[arg-type]
         ws="none",
+        proxy_headers=False,
     )
     server = uvicorn.Server(config)
     server.install_signal_handlers = lambda: None  # type: ignore[attr-defined]

@@ -1,5 +1,6 @@
 """Every route says who may call it and what it does; the answer never runs ahead of the commit."""
 
+import inspect
 from collections.abc import AsyncIterator, Iterator
 from importlib import import_module
 from typing import Any
@@ -49,6 +50,20 @@ def gates(dependant: Dependant) -> Iterator[Any]:
         if isinstance(inner.call, Gate | OpenDoor | OwnProof):
             yield inner.call
         yield from gates(inner)
+
+
+def calls(dependant: Dependant) -> Iterator[Any]:
+    for inner in dependant.dependencies:
+        yield inner.call
+        yield from calls(inner)
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_nothing_that_every_request_asks_takes_a_thread(service: str) -> None:
+    for route in routes(app_of(service)):
+        for call in (route.endpoint, *calls(route.dependant)):
+            function = call if inspect.isroutine(call) else type(call).__call__
+            assert inspect.iscoroutinefunction(function), f"{route.path}: {call} must be async"
 
 
 @pytest.mark.parametrize("service", SERVICES)

@@ -90,7 +90,7 @@ def _read(raw: bytes) -> Parameters:
         return UNREADABLE
 
 
-def _web(request: Request) -> Web:
+async def _web(request: Request) -> Web:
     return Web(request)
 
 
