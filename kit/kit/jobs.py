@@ -84,8 +84,10 @@ class Runner:
             pause = min(seconds * 2**failures, 60) if failures else seconds
             if crash.planted("no_sweep"):
                 pause = 1e6
+            # Not wait_for: before Python 3.12 it may lose the cancellation by which we are stopped.
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(wake.wait(), pause * random.uniform(0.9, 1.1))
+                async with asyncio.timeout(pause * random.uniform(0.9, 1.1)):
+                    await wake.wait()
             wake.clear()
             try:
                 await _run(job, runtime)

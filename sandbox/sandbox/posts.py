@@ -149,8 +149,10 @@ class Courier:
                 while True:
                     self._wake.clear()
                     self._start_due(client)
+                    # Not wait_for: before Python 3.12 it may lose a cancellation.
                     with contextlib.suppress(TimeoutError):
-                        await asyncio.wait_for(self._wake.wait(), self._pause())
+                        async with asyncio.timeout(self._pause()):
+                            await self._wake.wait()
             finally:
                 for task in self._busy.values():
                     task.cancel()

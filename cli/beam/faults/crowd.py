@@ -223,7 +223,8 @@ class Crowd:
             with contextlib.suppress(httpx.TransportError):
                 await self._ask_for_code(str(number))
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(enough.wait(), CODE_SECONDS)
+                async with asyncio.timeout(CODE_SECONDS):
+                    await enough.wait()
 
     async def _ask_for_code(self, number: str) -> None:
         door = Door(self.place.gateway, "stranger")

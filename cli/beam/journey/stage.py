@@ -113,6 +113,7 @@ class Durable:
         self._partner = partner
         self.events: list[dict[str, Any]] = []
         self.refusals: list[str] = []
+        self._over = False
         self._last = "nothing yet"
 
     def __str__(self) -> str:
@@ -149,7 +150,8 @@ class Durable:
             )
 
     async def _pull(self) -> None:
-        while True:
+        # The client waits with wait_for, which before Python 3.12 may lose a cancellation.
+        while not self._over:
             try:
                 if not self._client.is_connected:
                     await self._client.close()
@@ -180,6 +182,7 @@ class Durable:
             await subscription.unsubscribe()
 
     async def __aexit__(self, *exc: object) -> None:
+        self._over = True
         self._task.cancel()
         (ended,) = await asyncio.gather(self._task, return_exceptions=True)
         await self._client.close()
