@@ -167,6 +167,9 @@ def faults(
     ] = None,
     journeys: Annotated[int | None, typer.Option(help="同时办理的件数 / journeys at once")] = None,
     cuts: Annotated[int, typer.Option(help="断电次数 / power cuts")] = 3,
+    times: Annotated[
+        int, typer.Option(help="恢复时间各测几次 / how often each recovery is timed")
+    ] = 3,
     seed: Annotated[int, typer.Option(help="随机种子 / seed of the random faults")] = 1,
     json_file: Annotated[
         Path | None, typer.Option("--json", help="结果写入文件 / write the report to a file")
@@ -192,6 +195,7 @@ def faults(
                 seconds=seconds or (12 if quick else 45),
                 seed=seed,
                 cuts=cuts,
+                times=times,
             ),
             json_file=json_file,
         )

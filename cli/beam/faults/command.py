@@ -33,6 +33,8 @@ class Wish:
     seconds: float
     seed: int
     cuts: int
+    times: int
+    """How often each death is repeated whose recovery is timed."""
 
 
 @contextlib.contextmanager
@@ -91,7 +93,7 @@ def _clock(place: Path, wish: Wish) -> dict[str, Any]:
 
 
 def _recovery(place: Path, wish: Wish) -> dict[str, Any]:
-    return recovery.run(place, seed=wish.seed)
+    return recovery.run(place, seed=wish.seed, times=wish.times)
 
 
 def _nothing() -> str | None:
