@@ -36,6 +36,10 @@ test: install ## 全部测试 / all tests, from nothing (ARGS="tests/kit -x")
 test-long: install ## 几分钟以上的测试 / the suites that take minutes: crash sweeps, containers, backup
 	@$(PY) -m pytest -m long $(ARGS)
 
+.PHONY: test-deploy
+test-deploy: install ## 容器部署的全部测试(需要 Docker) / all of tests/deploy with real containers
+	@$(PY) -m pytest -m "long or not long" tests/deploy -v -rs --durations=15 $(ARGS)
+
 .PHONY: test-quick
 test-quick: install ## 不含慢测试 / without the slow ones
 	@$(PY) -m pytest -m "not slow and not long" -n 3 --dist loadfile $(ARGS)
@@ -125,8 +129,8 @@ smoke: ## 容器部署:从大门走一遍 / the journey at the public address
 	@$(COMPOSE) --profile ops run --rm --no-deps smoke
 
 .PHONY: logs
-logs: ## 容器部署:日志 / logs (ARGS="case --since 10m")
-	@$(COMPOSE) logs --tail 200 -f $(ARGS)
+logs: ## 容器部署:日志 / logs; on a terminal they go on (ARGS="case --since 10m")
+	@test -t 1 && follow=-f || follow=; $(COMPOSE) logs --tail 200 $$follow $(ARGS)
 
 .PHONY: roll
 roll: ## 容器部署:逐个更换,不丢请求 / replace replicas, no request lost (SERVICE=case|all)

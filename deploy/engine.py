@@ -20,12 +20,17 @@ SERVICES = (
 def command() -> list[str]:
     """`docker compose` with the files that this installation consists of."""
     files = ["compose.yaml"]
-    if settings().get("SERVERS") == "elsewhere":
+    if not servers_here():
         files.append("compose.external.yaml")
     if settings().get("OBSERVABILITY") == "on":
         files.append("observability/compose.observability.yaml")
     named = [word for file in files for word in ("-f", str(DEPLOY / file))]
     return ["docker", "compose", "--project-directory", str(DEPLOY), *named]
+
+
+def servers_here() -> bool:
+    """Whether PostgreSQL and NATS are containers of this installation."""
+    return settings().get("SERVERS") != "elsewhere"
 
 
 def compose(*arguments: str, capture: bool = False) -> str:

@@ -29,11 +29,13 @@ from engine import (  # noqa: E402
     compose,
     docker,
     fail,
+    servers_here,
     settings,
 )
 from keeping import backup, backups, restore  # noqa: E402
 from preflight import preflight  # noqa: E402
-from setting_kinds import wrong  # noqa: E402
+from setting_kinds import mistakes  # noqa: E402
+from unwell import unwell  # noqa: E402
 
 ROLLABLE = (*SERVICES, "gateway")
 SINGLE = ("postgres", "nats", "proxy")
@@ -104,6 +106,7 @@ def _image() -> str:
             "Docker 没有应答。请安装并启动 Docker。",
             "Docker does not answer: install and start it.",
         )
+    print(f"正在构建镜像 {image}(首次几分钟) / building the image, minutes the first time …")
     given = [f"{k}={now[k]}" for k in ("PYTHON_IMAGE", "PIP_INDEX_URL") if now.get(k)]
     arguments = [a for pair in (*given, f"BEAM_VERSION={version}") for a in ("--build-arg", pair)]
     done = subprocess.run(
@@ -122,7 +125,14 @@ def _image() -> str:
 def up() -> int:
     """Start what is missing or changed, wait until all are healthy, say where it is."""
     _settings_are_right()
-    compose("up", "-d", "--wait", "--remove-orphans", *_kept_scales())
+    words = ["up", "-d", "--wait", "--remove-orphans", *_kept_scales()]
+    if subprocess.run([*command(), *words], check=False).returncode != 0:
+        print("\n".join(unwell()))
+        fail(
+            "没有全部起来,各容器的话见上。改好后再执行 make up;make preflight 检查设置。",
+            "Not everything came up, see above. Mend it and run make up again; make preflight "
+            "looks at the settings.",
+        )
     print(compose("logs", "--no-log-prefix", "--tail", "1", "init", capture=True).strip())
     reload_broker()
     print(f"✓ {settings().get('BEAM_ISSUER')} — make smoke")
@@ -130,8 +140,8 @@ def up() -> int:
 
 
 def _settings_are_right() -> None:
-    if odd := list(wrong(settings())):
-        fail("deploy/.env:" + ";".join(zh for zh, _ in odd), "; ".join(en for _, en in odd))
+    if odd := mistakes():
+        fail("设置:" + ";".join(zh for zh, _ in odd), "; ".join(en for _, en in odd))
 
 
 def _kept_scales() -> list[str]:
@@ -145,6 +155,9 @@ def _kept_scales() -> list[str]:
 
 def reload_broker() -> int:
     """Let the broker read its accounts again. Clients that keep their rights stay connected."""
+    if not servers_here():
+        print("! NATS 在别处:账号有变化时见 docs/scale.md 第 2 节 / accounts of brokers elsewhere")
+        return 0
     # Twice: the imports of an account that is new to a reload find no responder until the next.
     # (Not by `docker kill`: whatever the signal, the engine would take the container for one that
     # somebody stopped, and start it no more, neither after a crash nor with the host.)
@@ -187,7 +200,10 @@ def upgrade() -> int:
             "will be restarted at the end, for some seconds requests fail"
         )
     saved = backups.default_name(DEPLOY / "backups")
-    backup(saved)
+    if servers_here():
+        backup(saved)
+    else:
+        print("! PostgreSQL 在别处,这里不备份 / elsewhere: its backup is made there")
     compose("build", "init")
     if (problem := secrets()) != 0:  # what the new version needs beside what there is
         return problem
@@ -200,10 +216,13 @@ def upgrade() -> int:
     up()
     print(
         f"退回程序(数据保留) / back to the program of before, the data stays:\n"
-        f"  deploy/.env: BEAM_VERSION={before} → make roll SERVICE=all up smoke\n"
-        f"连同数据 / with the data of before:\n"
-        f"  make down → make restore FILE={os.path.relpath(saved)} → make up smoke"
+        f"  deploy/.env: BEAM_VERSION={before} → make roll SERVICE=all up smoke"
     )
+    if servers_here():
+        print(
+            f"连同数据 / with the data of before:\n"
+            f"  make down → make restore FILE={os.path.relpath(saved)} → make up smoke"
+        )
     compose("--profile", "ops", "run", "--rm", "--no-deps", "smoke")
     return 0
 
@@ -211,7 +230,8 @@ def upgrade() -> int:
 def _to_be_replaced() -> list[str]:
     """Which of those that there can be only one of run with other settings than those of now."""
     changed = []
-    for line in compose("config", "--hash", ",".join(SINGLE), capture=True).splitlines():
+    single = SINGLE if servers_here() else ("proxy",)
+    for line in compose("config", "--hash", ",".join(single), capture=True).splitlines():
         name, wanted = line.split()
         label = '{{index .Config.Labels "com.docker.compose.config-hash"}}'
         running = compose("ps", "-q", name, capture=True).split()

@@ -8,7 +8,7 @@ import re
 import sys
 from pathlib import Path
 
-from engine import DEPLOY, SECRETS, SERVICES, command, compose, docker, fail, settings
+from engine import DEPLOY, SECRETS, SERVICES, command, compose, docker, fail, servers_here, settings
 
 sys.path[:0] = [str(Path(os.environ.get("BEAM_ROOT") or DEPLOY.parent) / "cli")]
 
@@ -24,10 +24,21 @@ def _server() -> backups.Server:
 
 def backup(target: Path | None) -> int:
     """All databases and deploy/secrets in one file, while everything runs."""
+    _here()
     made = (target or backups.default_name(DEPLOY / "backups")).resolve()
     manifest = backups.make(_server(), {"secrets": SECRETS}, made, _version())
     print(f"✓ {made}\n  {backups.summary(manifest)}")
     return 0
+
+
+def _here() -> None:
+    if not servers_here():
+        fail(
+            "PostgreSQL 不在本机(SERVERS=elsewhere):请用它自己的备份(pg_basebackup、pg_dump),"
+            "并另存 deploy/secrets/。",
+            "PostgreSQL is elsewhere: back it up there (pg_basebackup, pg_dump), and keep a copy "
+            "of deploy/secrets/.",
+        )
 
 
 def _version() -> str:
@@ -38,6 +49,7 @@ def _version() -> str:
 
 def restore(source: Path) -> int:
     """Put a backup in place of what is there. Everything but PostgreSQL must be stopped."""
+    _here()
     running = set(compose("ps", "--services", capture=True).split()) - {"postgres"}
     if running:
         fail(

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import ipaddress
+import json
 import re
 import shutil
 import socket
 from collections.abc import Iterator
 from pathlib import Path
 
-from engine import DEPLOY, ENV, SECRETS, docker, settings
-from setting_kinds import wrong
+from engine import DEPLOY, ENV, SECRETS, SERVICES, docker, settings
+from setting_kinds import REQUIRED, mistakes
 
 MEMORY_MIB, DISK_MIB = 3000, 5000
 
@@ -40,11 +42,16 @@ def findings() -> Iterator[tuple[bool, str, str]]:
     )
     yield from _machine()
     yield from _files()
-    odd = [] if not ENV.exists() else list(wrong(settings()))
-    if ENV.exists() and not odd:
-        yield True, "各项设置有效", "the settings"
-    for zh, en in odd:
-        yield False, zh, en
+    if ENV.exists():
+        odd = mistakes()
+        if not odd:
+            yield True, "各项设置有效", "the settings"
+        for zh, en in odd:
+            yield False, zh, en
+        yield from _same_secrets()
+        if not odd and engine is not None:
+            yield from _networks()
+            yield from _images()
     yield from _address()
 
 
@@ -109,8 +116,75 @@ def _files() -> Iterator[tuple[bool, str, str]]:
     )  # fmt: skip
 
 
+def _same_secrets() -> Iterator[tuple[bool, str, str]]:
+    """Each program's own files say what secrets.json says, and what should be JSON is."""
+    unlike, broken = [], []
+    for file in sorted(SECRETS.rglob("*.json")):
+        try:
+            json.loads(file.read_text("utf-8"))
+        except (ValueError, OSError):
+            broken.append(str(file.relative_to(SECRETS)))
+    if broken:
+        shown = ", ".join(broken)
+        yield False, f"deploy/secrets/ 里不是 JSON:{shown}", f"no JSON: {shown}"
+    whole = SECRETS / "secrets.json"
+    if not whole.is_file() or "secrets.json" in broken:
+        return
+    known = json.loads(whole.read_text("utf-8"))
+    for part in ("database", "nats", "client"):
+        for name in (*SERVICES, "gateway"):
+            file = SECRETS / f"{name}.{part}"
+            said = known.get(part, {}).get(name)
+            if said and file.is_file() and file.read_text("utf-8").strip() != said:
+                unlike.append(file.name)
+    if unlike:
+        shown = ", ".join(unlike)
+        yield (
+            False,
+            f"{shown} 与 deploy/secrets/secrets.json 不一致:删去这些文件,再执行 make secrets",
+            f"{shown} differ from secrets.json: delete them, then make secrets",
+        )
+
+
+def _networks() -> Iterator[tuple[bool, str, str]]:
+    """Docker refuses a subnet that another network has, without naming the setting."""
+    now = settings()
+    project = now.get("COMPOSE_PROJECT_NAME") or "one-beam"
+    there = (docker("network", "ls", "--filter", "driver=bridge", "-q") or "").split()
+    form = "{{.Name}} {{range .IPAM.Config}}{{.Subnet}} {{end}}"
+    lines = (docker("network", "inspect", "-f", form, *there) or "").splitlines() if there else []
+    for setting, default in (
+        ("EDGE_SUBNET", "172.28.241.0/24"),
+        ("MESH_SUBNET", "172.28.240.0/24"),
+    ):
+        wanted = ipaddress.ip_network(now.get(setting) or default)
+        for name, *subnets in map(str.split, lines):
+            if name.startswith(f"{project}_"):
+                continue
+            for subnet in map(ipaddress.ip_network, subnets):
+                if subnet.version == wanted.version and subnet.overlaps(wanted):
+                    yield (
+                        False,
+                        f"{setting}={wanted} 与 Docker 网络 {name}({subnet})重叠,请改用别的网段",
+                        f"{setting} overlaps with the network {name}: choose another",
+                    )
+
+
+def _images() -> Iterator[tuple[bool, str, str]]:
+    """Not being here is no fault: the first start pulls them, where there is a way out."""
+    now, text = settings(), (DEPLOY / "compose.yaml").read_text("utf-8")
+    named = re.findall(r"image: \$\{(\w+_IMAGE):-([^}]+)\}\n", text)
+    images = [now.get(name) or default for name, default in named]
+    absent = [i for i in images if docker("image", "inspect", "-f", "{{.Id}}", i) is None]
+    if absent:
+        shown = "、".join(absent)
+        yield True, f"首次启动时拉取(本机没有):{shown}", "will be pulled at the first start"
+
+
 def _address() -> Iterator[tuple[bool, str, str]]:
     now = settings()
+    if not all(now.get(name) for name in REQUIRED):
+        return
     issuer, domain, port = (now.get(n, "") for n in ("BEAM_ISSUER", "BEAM_DOMAIN", "HTTPS_PORT"))
     shown = f"https://{domain}" + ("" if port == "443" else f":{port}")
     same = bool(domain) and issuer == shown

@@ -8,10 +8,11 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
-from engine import SECRETS, known_settings
+from engine import ENV, SECRETS, known_settings, settings
 
 Finding = tuple[str, str]
 """Chinese, English: what is wrong and what to write."""
+REQUIRED = ("BEAM_ISSUER", "BEAM_DOMAIN", "HTTPS_PORT")
 _HOST = r"(?=.{1,253}$)([a-z0-9]([a-z0-9-]*[a-z0-9])?\.)*[a-z0-9]([a-z0-9-]*[a-z0-9])?"
 PATTERNS: tuple[tuple[str, str, str, str], ...] = (
     # (names, what a value looks like, Chinese, English)
@@ -51,9 +52,45 @@ PATTERNS: tuple[tuple[str, str, str, str], ...] = (
 )  # fmt: skip
 
 
+def mistakes() -> list[Finding]:
+    """All that is wrong with the settings of this installation."""
+    if not ENV.exists():
+        return [("没有 deploy/.env,请执行 make secrets", "no deploy/.env: run make secrets")]
+    return [*unreadable(), *wrong(settings())]
+
+
+def unreadable() -> Iterator[Finding]:
+    """Lines of deploy/.env that Compose and we could take for different things."""
+    seen: dict[str, int] = {}
+    for number, line in enumerate(ENV.read_text("utf-8").splitlines(), 1):
+        if not line.strip() or line.startswith("#"):
+            continue
+        name, equals, value = line.partition("=")
+        if not equals or not re.fullmatch(r"[A-Z_]+", name) or value[:1] in (" ", "\t"):
+            shown = re.sub(r"\W*=.*", "", line).strip()
+            yield (
+                f"deploy/.env 第 {number} 行({shown}):应写成 NAME=值,大写,等号两边无空格",
+                f"deploy/.env, line {number} ({shown}): write NAME=value, upper case, no spaces",
+            )
+        elif " #" in value:
+            yield (
+                f"deploy/.env 第 {number} 行({name}):值后面不要写注释,请另起一行",
+                f"deploy/.env, line {number} ({name}): no remark behind a value",
+            )
+        elif name in seen:
+            yield (
+                f"{name} 写了两次:deploy/.env 第 {seen[name]}、{number} 行",
+                f"{name} is there twice: deploy/.env, lines {seen[name]} and {number}",
+            )
+        seen[name] = number
+
+
 def wrong(now: Mapping[str, str]) -> Iterator[Finding]:
     """What is wrong with these settings, each finding with the setting's name."""
     known = known_settings()
+    for name in REQUIRED:
+        if not now.get(name):
+            yield f"{name} 没有设置", f"{name} is not set"
     for name, value in now.items():
         if name not in known:
             close = difflib.get_close_matches(name, known, 1)
@@ -102,6 +139,7 @@ CHECKS: tuple[tuple[str, Callable[[str], bool]], ...] = (
 
 def _together(now: Mapping[str, str]) -> Iterator[Finding]:
     """What contradicts something else."""
+    production = now.get("BEAM_ENVIRONMENT", "production") == "production"
     for name, value in now.items():
         if re.fullmatch(r"\w+_KEYS", name) and value.startswith("/run/keys/"):
             folder = SECRETS / "outside" / Path(value).name
@@ -110,7 +148,7 @@ def _together(now: Mapping[str, str]) -> Iterator[Finding]:
                     f"{name}={value},但 deploy/secrets/outside/{folder.name}/ 里没有文件",
                     f"{name}: there is nothing in deploy/secrets/outside/{folder.name}/",
                 )
-        if "//sandbox:" in value and now.get("BEAM_ENVIRONMENT") != "test":
+        if "//sandbox:" in value and production:
             yield f"{name} 指向 sandbox,正式环境请改为真实地址", f"{name} leads to the sandbox"
     for file in re.findall(r"/run/tls/(\S+)", now.get("BEAM_TLS", "")):
         if not (SECRETS / "tls" / file).is_file():

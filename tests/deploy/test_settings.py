@@ -109,6 +109,71 @@ def test_production_does_not_lead_to_the_sandbox(deploy: Path):
     assert said == [f"{name} leads to the sandbox" for name in sandboxed]
 
 
+@pytest.mark.parametrize(
+    ("line", "named"),
+    [
+        ("service_memory=512m", "service_memory"),
+        ("export HTTPS_PORT=8443", "HTTPS_PORT"),
+        ("HTTPS_PORT = 8443", "HTTPS_PORT"),
+        ("HTTPS_PORT= 8443", "HTTPS_PORT"),
+        ("HTTPS_PORT=8443   # the port", "HTTPS_PORT"),
+        ("HTTPS_PORT: 8443", "HTTPS_PORT"),
+        ("HTTPS_PORT=8443\nHTTPS_PORT=9443", "twice"),
+    ],
+)
+def test_a_line_that_compose_reads_otherwise_names_itself(deploy: Path, line: str, named: str):
+    text = (deploy / "env.example").read_text().replace("HTTPS_PORT=8443", line)
+    (deploy / ".env").write_text(text)
+    said = all_mistakes(deploy)
+    assert any(named in x and "line" in x for x in said), said
+
+
+def test_a_required_one_that_is_absent_names_itself(deploy: Path):
+    text = (deploy / "env.example").read_text()
+    (deploy / ".env").write_text(text.replace("BEAM_DOMAIN=", "BEAM_DOMIAN="))
+    assert all_mistakes(deploy) == [
+        "BEAM_DOMAIN is not set",
+        "BEAM_DOMIAN is no setting: did you mean BEAM_DOMAIN?",
+    ]
+    (deploy / ".env").unlink()
+    assert all_mistakes(deploy) == ["no deploy/.env: run make secrets"]
+
+
+def all_mistakes(deploy: Path) -> list[str]:
+    """As `wrong`, of deploy/.env as it lies there."""
+    asked = FOUND.replace("import wrong", "import mistakes").replace(
+        "wrong(settings())", "mistakes()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-I", "-S", "-c", asked, str(deploy)],
+        env={},
+        text=True,
+        capture_output=True,
+        check=True,
+    )
+    return [en for _, en in json.loads(done.stdout)]
+
+
+def test_secrets_that_do_not_fit_together_name_themselves(deploy: Path, tmp_path: Path):
+    folder = tmp_path / "deploy"
+    shutil.copytree(deploy, folder)
+    (folder / ".env").write_text((folder / "env.example").read_text())
+    (folder / "secrets" / "case.nats").chmod(0o644)
+    (folder / "secrets" / "case.nats").write_text("x" * 43)
+    account = folder / "secrets" / "outside" / "sf" / "account.json"
+    account.chmod(0o644)
+    account.write_text("{")
+    done = subprocess.run(
+        [sys.executable, str(folder / "host.py"), "preflight"],
+        env={"PATH": str(tmp_path), "BEAM_ROOT": str(ROOT), "LC_ALL": "C.UTF-8"},
+        text=True,
+        capture_output=True,
+        check=False,
+    )
+    assert "✗ case.nats 与 deploy/secrets/secrets.json 不一致" in done.stdout
+    assert "✗ deploy/secrets/ 里不是 JSON:outside/sf/account.json" in done.stdout
+
+
 def test_up_refuses_before_docker_is_asked(deploy: Path, tmp_path: Path):
     wrong(deploy, HTTPS_PORT="84430")
     done = subprocess.run(
