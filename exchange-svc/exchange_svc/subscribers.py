@@ -1,5 +1,7 @@
 """exchange-svc hears everything: the feed keeps it, the matters follow it."""
 
+from collections.abc import Sequence
+
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from contracts.event import Envelope
@@ -10,11 +12,13 @@ from . import feed, matters
 on = Subscribers()
 
 
-@on.every
-async def keep_in_feed(session: AsyncSession, envelope: Envelope) -> None:
-    await feed.keep(session, envelope)
+@on.every_many
+async def keep_in_feed(session: AsyncSession, envelopes: Sequence[Envelope]) -> None:
+    await feed.keep(session, *envelopes)
 
 
-@on.every
-async def follow_matters(session: AsyncSession, envelope: Envelope) -> None:
-    await matters.follow(session, envelope)
+@on.every_many
+async def follow_matters(session: AsyncSession, envelopes: Sequence[Envelope]) -> None:
+    for envelope in envelopes:
+        await matters.follow(session, envelope)
+        await session.flush()

@@ -3,9 +3,11 @@
 import asyncio
 import json
 import logging
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import groupby
 from typing import Any
 from uuid import UUID, uuid5
 
@@ -24,6 +26,11 @@ from .inbox import Delivery, Later, Subscription, Undecodable, apply, context_of
 log = logging.getLogger(__name__)
 
 BATCH = 64
+"""At most so many events share a transaction …"""
+MANY = 256
+"""… and of those whose handler takes many at once."""
+LONG_SECONDS = 0.25
+"""A transaction should not last longer: the next ones then take fewer events."""
 RETRY_DELAYS = (1.0, 5.0, 30.0, 60.0, 120.0, 300.0, 600.0)
 """Seconds before the second, third … try. After the one that follows the last delay: dead."""
 MAX_LATER = 200
@@ -31,6 +38,8 @@ ACK_WAIT_SECONDS = 30.0
 """After this long without an answer the broker delivers again: we were killed."""
 _EXPIRES_SECONDS = 30
 _HEARTBEAT_SECONDS = 5
+_ACK_SECONDS = 5.0
+_MOST_SPOILERS = 1024
 _SILENCE_SECONDS = 3 * _HEARTBEAT_SECONDS
 _NANO = 10**9
 _STREAM_NOT_FOUND = 10059
@@ -65,9 +74,19 @@ class Consumer:
         self._subscription = subscription
         self._delays = retry_delays
         self._arrived: asyncio.Queue[Msg | None] = asyncio.Queue()
+        self._most = MANY if subscription.many else BATCH
+        self._limit = 1
         self._open = 0
         self._vanished = False
         self._stopping = False
+        self._spoilers: set[UUID] = set()
+        """What failed here or asked for later: the next time it shall not spoil a batch."""
+        self._unheard: set[asyncio.Future[Msg]] = set()
+        self._outcomes = {
+            name: HANDLED.labels(service, name)
+            for name in ("done", "repeated", "later", "retried", "dead")
+        }
+        self._delay = DELAY.labels(service)
         self.durable = subscription.durable(service)
         self.handled = 0
         self.failed = 0
@@ -101,7 +120,7 @@ class Consumer:
                 if self._vanished:
                     await asyncio.sleep(0.2)
                     await self._ensure(broker)
-                if self._open <= BATCH // 2:
+                if self._open + self._arrived.qsize() <= self._most // 2:
                     await self._pull(broker, inbox)
                 batch = await self._next()
                 if batch:
@@ -110,6 +129,8 @@ class Consumer:
             if not broker.closed.is_set():
                 await listening.unsubscribe()
         await self._give_back(broker)
+        if self._unheard:
+            await asyncio.wait(self._unheard, timeout=_ACK_SECONDS)
 
     async def _ensure(self, broker: Broker) -> None:
         """Create the durable, also when it or the stream vanished. Harmless when it is there."""
@@ -143,12 +164,12 @@ class Consumer:
 
     async def _pull(self, broker: Broker, inbox: str) -> None:
         ask = {
-            "batch": BATCH,
+            "batch": self._most,
             "expires": _EXPIRES_SECONDS * _NANO,
             "idle_heartbeat": _HEARTBEAT_SECONDS * _NANO,
         }
         subject = f"$JS.API.CONSUMER.MSG.NEXT.{STREAM}.{self.durable}"
-        self._open += BATCH
+        self._open += self._most
         await broker.publish(subject, json.dumps(ask).encode(), reply=inbox)
 
     async def _arrive(self, msg: Msg) -> None:
@@ -158,7 +179,7 @@ class Consumer:
             self._arrived.put_nowait(msg)
             return
         if status == "408":
-            self._open -= int((msg.headers or {}).get("Nats-Pending-Messages", BATCH))
+            self._open -= int((msg.headers or {}).get("Nats-Pending-Messages", self._most))
         elif status != "100":
             # 409: deleted, server shutting down …; 503: nobody there.
             self._vanished = True
@@ -176,7 +197,7 @@ class Consumer:
             self._vanished = True
             return []
         batch = [first]
-        while len(batch) < BATCH and not self._arrived.empty():
+        while len(batch) < self._limit and not self._arrived.empty():
             batch.append(self._arrived.get_nowait())
         return [msg for msg in batch if msg is not None]
 
@@ -190,11 +211,18 @@ class Consumer:
                 items.append(_Item(msg, self._subscription.read(msg.data)))
             except Undecodable as error:
                 await self._fail(broker, msg, _id_of(msg), error, tries=1)
-        if len(items) > 1 and await self._together(broker, items):
-            return
-        for item in items:
-            with context_of(item.delivery.envelope):
-                await self._alone(broker, item)
+        began = time.monotonic()
+        for spoils, some in groupby(items, key=lambda item: item.id in self._spoilers):
+            run = list(some)
+            if not spoils and len(run) > 1 and await self._together(broker, run):
+                continue
+            for item in run:
+                with context_of(item.delivery.envelope):
+                    await self._alone(broker, item)
+        if time.monotonic() - began > LONG_SECONDS:
+            self._limit = max(self._limit // 2, 1)
+        else:
+            self._limit = min(self._limit * 2, self._most)
 
     async def _together(self, broker: Broker, items: Sequence[_Item]) -> bool:
         """All in one transaction; False when one of them spoiled it."""
@@ -211,8 +239,9 @@ class Consumer:
         try:
             await self._apply([item])
         except Later as later:
-            if item.msg.metadata.num_delivered < MAX_LATER:
-                HANDLED.labels(self._service, "later").inc()
+            self._suspect(item.id)
+            if _deliveries(item.msg) < MAX_LATER:
+                self._outcomes["later"].inc()
                 await self._nak(broker, item.msg, later.seconds)
             else:
                 await self._fail(broker, item.msg, item.id, later)
@@ -224,27 +253,36 @@ class Consumer:
                 await self._nak(broker, item.msg, 1.0)
                 await asyncio.sleep(0.5)
             else:
+                self._suspect(item.id)
                 await self._fail(broker, item.msg, item.id, error)
         else:
+            self._spoilers.discard(item.id)
             await self._acknowledge(broker, [item.msg])
+
+    def _suspect(self, event_id: UUID) -> None:
+        if len(self._spoilers) >= _MOST_SPOILERS:
+            self._spoilers.clear()  # others may have handled them: no harm, a batch more fails
+        self._spoilers.add(event_id)
 
     async def _apply(self, items: Sequence[_Item]) -> None:
         async with self._sessions.begin() as session:
             deliveries = [item.delivery for item in items]
             done = await apply(session, self._subscription, self.durable, deliveries)
-            repeated = [item.id for item in items if item.msg.metadata.num_delivered > 1]
+            repeated = [item.id for item in items if _deliveries(item.msg) > 1]
             if repeated:
                 await deadletters.note_success(session, consumer=self.durable, event_ids=repeated)
         crash.point("c3")
         self.handled += len(done)
-        HANDLED.labels(self._service, "repeated").inc(len(items) - len(done))
-        HANDLED.labels(self._service, "done").inc(len(done))
+        self._outcomes["repeated"].inc(len(items) - len(done))
+        self._outcomes["done"].inc(len(done))
+        now, told = datetime.now(UTC), log.isEnabledFor(logging.INFO)
         for delivery in done:
-            self._tell(delivery.envelope)
+            delay = (now - delivery.envelope.time).total_seconds()
+            self._delay.observe(max(delay, 0.0))
+            if told:
+                self._tell(delivery.envelope, delay)
 
-    def _tell(self, envelope: Envelope) -> None:
-        delay = (datetime.now(UTC) - envelope.time).total_seconds()
-        DELAY.labels(self._service).observe(max(delay, 0.0))
+    def _tell(self, envelope: Envelope, delay: float) -> None:
         with context_of(envelope):
             fields = {
                 "consumer": self.durable,
@@ -255,16 +293,23 @@ class Consumer:
             log.info("handled an event", extra={"fields": fields})
 
     async def _acknowledge(self, broker: Broker, batch: Sequence[Msg]) -> None:
-        """Ack and wait until the server has it. Without an answer the event comes again, and the
-        inbox tells that it was handled."""
-        answers = [await broker.ask(msg.reply) for msg in batch]
-        await asyncio.wait(answers, timeout=5)
-        unheard = [answer for answer in answers if not answer.done() or answer.exception()]
-        for answer in unheard:
-            answer.cancel()
-        if unheard:
-            log.warning("%s: %s acks without an answer", self.durable, len(unheard))
-        crash.point("c4")
+        """Ack, and hear from the server that it has it, while the next events are taken. It takes
+        the acks of a connection in their order, so its answer to the last one speaks for all.
+        Without an answer the events come again, and the inbox tells that they were handled."""
+        for msg in batch[:-1]:
+            await broker.publish(msg.reply)
+        answer = await broker.ask(batch[-1].reply)
+        self._unheard.add(answer)
+        late = asyncio.get_running_loop().call_later(_ACK_SECONDS, answer.cancel)
+
+        def heard(answer: asyncio.Future[Msg]) -> None:
+            late.cancel()
+            self._unheard.discard(answer)
+            if answer.cancelled() or answer.exception():
+                log.warning("%s: %s acks without an answer", self.durable, len(batch))
+            crash.point("c4")
+
+        answer.add_done_callback(heard)
 
     async def _fail(
         self,
@@ -292,8 +337,9 @@ class Consumer:
             await self._nak(broker, msg, 1.0)
             return
         reason = deadletters.describe(error)
-        HANDLED.labels(self._service, "dead" if dead else "retried").inc()
+        self._outcomes["dead" if dead else "retried"].inc()
         if dead:
+            self._spoilers.discard(event_id)
             log.error("%s: event %s is dead: %s", self.durable, event_id, reason)
             await broker.request(msg.reply, b"+TERM")
         else:
@@ -319,6 +365,13 @@ def transient(error: BaseException) -> bool:
         state: Any = getattr(error.orig, "sqlstate", None) or getattr(error.orig, "pgcode", None)
         return error.connection_invalidated or str(state or "08")[:2] in _NOT_NOW
     return isinstance(error, (PoolTimeout, OSError, BrokerLost, NoResponders))
+
+
+def _deliveries(msg: Msg) -> int:
+    """How often it was delivered, from `$JS.ACK.<stream>.<consumer>.<deliveries>…`, which newer
+    servers write with domain and account before the stream."""
+    tokens = msg.reply.split(".")
+    return int(tokens[4 if len(tokens) == 9 else 6])
 
 
 def _id_of(msg: Msg) -> UUID:

@@ -1,6 +1,7 @@
 """Events in: a handler's effect happens once per event, however often the event arrives."""
 
 import contextlib
+import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -63,15 +64,19 @@ class Undecodable(ValueError):
 
 
 Handler = Callable[[AsyncSession, E, Meta], Awaitable[None]]
+ManyHandler = Callable[[AsyncSession, Sequence[tuple[E, Meta]]], Awaitable[None]]
 RawHandler = Callable[[AsyncSession, Envelope], Awaitable[None]]
+ManyRawHandler = Callable[[AsyncSession, Sequence[Envelope]], Awaitable[None]]
 
 
 @dataclass(frozen=True)
 class Subscription:
-    """One handler and what it listens to; `event_type` None: to every event, as envelopes."""
+    """One handler and what it listens to; `event_type` None: to every event, as envelopes.
+    `many`: it takes all that wait at once."""
 
     event_type: type[Event] | None
     handler: Callable[..., Awaitable[None]]
+    many: bool = False
 
     @property
     def name(self) -> str:
@@ -141,9 +146,25 @@ class Subscribers:
 
         return register
 
+    def many(self, event_type: type[E]) -> Callable[[ManyHandler[E]], ManyHandler[E]]:
+        """Above a handler that takes what waits in one call, in order and none twice, for effects
+        that one statement writes: many times as quick. It belongs to no single request, so it
+        must not emit. When it raises, it is called again for each event by itself."""
+
+        def register(handler: ManyHandler[E]) -> ManyHandler[E]:
+            self._add(Subscription(event_type, handler, many=True))
+            return handler
+
+        return register
+
     def every(self, handler: RawHandler) -> RawHandler:
         """Above a handler of all events, which gets the session and the envelope."""
         self._add(Subscription(None, handler))
+        return handler
+
+    def every_many(self, handler: ManyRawHandler) -> ManyRawHandler:
+        """As `every`, with all that wait in one call as in `many`."""
+        self._add(Subscription(None, handler, many=True))
         return handler
 
     def durables(self, service: str) -> list[tuple[str, str]]:
@@ -180,23 +201,62 @@ async def apply(
         fresh = set(await session.scalars(_SEEN, {"consumer": durable, "ids": ids}))
     done: list[Delivery] = []
     for delivery in deliveries:
-        if delivery.envelope.id not in fresh:
-            continue
-        fresh.remove(delivery.envelope.id)
-        with context_of(delivery.envelope), _span(subscription, delivery.envelope):
-            if crash.planted("effect_lost") and delivery.envelope.id.int % 4 == 0:
-                continue
-            if delivery.event is None:
-                await subscription.handler(session, delivery.envelope)
-            else:
-                await subscription.handler(session, delivery.event, delivery.meta)
-            await session.flush()
-        if len(deliveries) > 1:
+        if delivery.envelope.id in fresh:
+            fresh.remove(delivery.envelope.id)
+            done.append(delivery)
+    if subscription.many and len(done) > 1:
+        await _handle_many(session, subscription, done)
+        return done
+    for delivery in done:
+        await _handle(session, subscription, delivery)
+        if len(deliveries) > 1 and len(session.identity_map):
             # The next event must read the database as if it came alone.
             session.expunge_all()
         crash.point("c2")
-        done.append(delivery)
     return done
+
+
+async def _handle(session: AsyncSession, subscription: Subscription, delivery: Delivery) -> None:
+    envelope, event = delivery.envelope, delivery.event
+    if _lost(delivery):
+        return
+    with context_of(envelope), _span(subscription, envelope):
+        if subscription.many:
+            await subscription.handler(session, [envelope if event is None else _told(delivery)])
+        elif event is None:
+            await subscription.handler(session, envelope)
+        else:
+            await subscription.handler(session, event, delivery.meta)
+        if session.new or session.dirty or session.deleted:
+            await session.flush()
+
+
+async def _handle_many(
+    session: AsyncSession, subscription: Subscription, deliveries: Sequence[Delivery]
+) -> None:
+    deliveries = [delivery for delivery in deliveries if not _lost(delivery)]
+    tracer, began = traces.tracer.get(), time.time_ns()
+    await subscription.handler(
+        session, [d.envelope if d.event is None else _told(d) for d in deliveries]
+    )
+    await session.flush()
+    crash.point("c2")
+    if tracer is None:
+        return
+    for envelope in (d.envelope for d in deliveries):
+        name = f"{subscription.name} {envelope.event_type}"
+        about = _about(subscription, envelope)
+        span = traces.Span(name, traces.CONSUMER, envelope.traceparent, **about)
+        span.began = began
+        tracer.keep(span)
+
+
+def _told(delivery: Delivery) -> tuple[Event | None, Meta]:
+    return delivery.event, delivery.meta
+
+
+def _lost(delivery: Delivery) -> bool:
+    return crash.planted("effect_lost") and delivery.envelope.id.int % 4 == 0
 
 
 @contextlib.contextmanager
@@ -217,15 +277,20 @@ def context_of(envelope: Envelope) -> Iterator[None]:
 
 def _span(
     subscription: Subscription, envelope: Envelope
-) -> contextlib.AbstractContextManager[traces.Span]:
-    return traces.span(
-        f"{subscription.name} {envelope.event_type}",
-        traces.CONSUMER,
-        messaging_system="nats",
-        messaging_operation_type="process",
-        messaging_consumer_group_name=subscription.name,
-        messaging_message_id=str(envelope.id),
-    )
+) -> contextlib.AbstractContextManager[traces.Span | None]:
+    if traces.tracer.get() is None and envelope.traceparent is not None:
+        return contextlib.nullcontext()
+    name = f"{subscription.name} {envelope.event_type}"
+    return traces.span(name, traces.CONSUMER, **_about(subscription, envelope))
+
+
+def _about(subscription: Subscription, envelope: Envelope) -> dict[str, str]:
+    return {
+        "messaging_system": "nats",
+        "messaging_operation_type": "process",
+        "messaging_consumer_group_name": subscription.name,
+        "messaging_message_id": str(envelope.id),
+    }
 
 
 async def prune(session: AsyncSession, *, keep: timedelta = KEEP, limit: int = 5_000) -> int:

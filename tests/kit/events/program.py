@@ -7,6 +7,7 @@ program.py ALPHA_URL BETA_URL NATS_URL COUNT
 import asyncio
 import logging
 import sys
+from collections.abc import Sequence
 from typing import ClassVar
 
 from pydantic import SecretStr
@@ -40,9 +41,10 @@ async def take_note(session: AsyncSession, told: _Told, meta: Meta) -> None:
     emit(session, _Noted(number=told.number), subject=meta.subject, version=1)
 
 
-@on_alpha(_Noted)
-async def hear_back(session: AsyncSession, noted: _Noted, meta: Meta) -> None:
-    await session.execute(text("insert into heard values (:n)"), {"n": noted.number})
+@on_alpha.many(_Noted)
+async def hear_back(session: AsyncSession, batch: Sequence[tuple[_Noted, Meta]]) -> None:
+    numbers = [{"n": noted.number} for noted, _ in batch]
+    await session.execute(text("insert into heard values (:n)"), numbers)
 
 
 async def start(name: str, url: str, nats: str, on: Subscribers) -> tuple[Sessions, Bus]:
