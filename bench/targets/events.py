@@ -2,6 +2,8 @@
 every acknowledged event on the disk: against a round trip of NATS, and as many as go through."""
 
 import asyncio
+import os
+import signal
 import statistics
 import sys
 import time
@@ -34,6 +36,7 @@ async def run(bench: Bench) -> None:
                 pair = Pair(tell, hear)
                 await _delay(bench, place, pair)
                 await _flood(bench, pair)
+                await _outage(bench, place, pair)
             finally:
                 await tell.close()
                 await hear.close()
@@ -75,7 +78,31 @@ async def _delay(bench: Bench, place: ground.Ground, pair: Pair) -> None:
             wanted,
             at_least=False,
             note=f"{ours:.1f} ms against {base:.2f}",
+            ms=ours,
         )
+
+
+async def _outage(bench: Bench, place: ground.Ground, pair: Pair) -> None:
+    """The broker dies and stays away while events go on; from its return until the last of those
+    that were told meanwhile is handled."""
+    away = 10 if bench.quick else 60
+    playing = asyncio.create_task(pair.play("steady", RATE, RATE * (away + 6)))
+    await asyncio.sleep(2)
+    os.kill(place.nats.pid, signal.SIGKILL)
+    await asyncio.sleep(away)
+    await asyncio.to_thread(place.nats.start)
+    back = time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000
+    waited = [at for at, delay in await playing if at - delay < back]
+    drained = max(0.0, (max(waited) - back) / 1e6)
+    bench.add(
+        "event-outage",
+        f"after {away} s without a broker at {RATE}/s: seconds until all is handled",
+        drained,
+        30.0,
+        at_least=False,
+        drained=drained,
+        away=away,
+    )
 
 
 async def _round_trips(url: str, count: int) -> list[float]:

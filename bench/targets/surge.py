@@ -12,7 +12,7 @@ REPORTED = ("admitted_p99_ms", "refused_p99_ms")
 
 async def run(bench: Bench) -> None:
     with bench.programs():
-        await _run(bench, seconds=8.0 if bench.quick else 30.0)
+        await _run(bench, seconds=8.0 if bench.quick else 60.0)
 
 
 async def _run(bench: Bench, *, seconds: float) -> None:

@@ -163,7 +163,8 @@ def faults(
         typer.Option(help="只做这几类,或只植入这几个 / only these kinds, or these bugs"),
     ] = None,
     seconds: Annotated[
-        float | None, typer.Option(help="随机故障的时长 / length of the fire")
+        float | None,
+        typer.Option(help="随机故障、平稳运行、渠道中断的时长 / length of fire, soak, channel"),
     ] = None,
     journeys: Annotated[int | None, typer.Option(help="同时办理的件数 / journeys at once")] = None,
     cuts: Annotated[int, typer.Option(help="断电次数 / power cuts")] = 3,
@@ -188,11 +189,11 @@ def faults(
                 f"There is no {', '.join(unknown)}. There are: {', '.join(known)}.",
             )
         code = command.run(
-            parts=only or (command.QUICK if quick else known),
+            parts=only or (command.QUICK if quick else command.USUAL),
             planted=(only or []) if planted else None,
             wish=command.Wish(
                 journeys=journeys or (6 if quick else 20),
-                seconds=seconds or (12 if quick else 45),
+                seconds=seconds or (12 if quick else None),
                 seed=seed,
                 cuts=cuts,
                 times=times,
@@ -205,19 +206,31 @@ def faults(
 @app.command()
 def figures(
     quick: Annotated[
-        bool, typer.Option(help="不先跑故障测试 / read the last reports instead of running all")
+        bool, typer.Option(help="只做短的测量,约十分钟 / small probes, about ten minutes")
+    ] = False,
+    read: Annotated[
+        bool, typer.Option("--read", help="只读取已有报告 / read the last reports, run nothing")
     ] = False,
     only: Annotated[list[int] | None, typer.Option(help="只取这几项 / only these numbers")] = None,
+    bench: Annotated[
+        Path | None, typer.Option(help="性能测试的报告 / a report of `make bench --json`")
+    ] = None,
     json_file: Annotated[
         Path | None, typer.Option("--json", help="结果写入文件 / write the table to a file")
     ] = None,
     lang: Language = "zh",
 ) -> None:
     """22 项可靠性数字:目标、实测、是否达到 / the 22 figures of reliability, or why not measured."""
-    from . import figures
+    from .figures import command
 
     with _told(lang):
-        code = figures.run(quick=quick, only=only or (), json_file=json_file)
+        code = command.run(
+            quick=quick,
+            read_only=read,
+            only=only or (),
+            bench_file=bench,
+            json_file=json_file,
+        )
     raise typer.Exit(code)
 
 

@@ -14,8 +14,20 @@ from typing import Any
 from rich.console import Console
 
 from ..demo import started
-from ..reports import keep
-from . import clocks, disks, network, phases, plants, power, recovery, volumes
+from ..reports import Reports, keep
+from ..reports import folder as folder_of_reports
+from . import (
+    channel,
+    clocks,
+    disks,
+    network,
+    phases,
+    plants,
+    power,
+    recovery,
+    soak,
+    volumes,
+)
 from .checks import INVARIANTS
 from .trial import trial
 
@@ -23,6 +35,7 @@ PATIENCE = 240.0
 """Seconds for which a caller waits: deliveries and leases of what died come again after 30 s, a
 channel is asked again after 90 s at most, and any of them may meet the next fault."""
 SWEEP_SECONDS = 600.0
+FIRE_SECONDS, SOAK_SECONDS, CHANNEL_SECONDS = 45.0, 7200.0, 600.0
 
 
 @dataclass(frozen=True)
@@ -30,7 +43,8 @@ class Wish:
     """How much of it is wanted."""
 
     journeys: int
-    seconds: float
+    seconds: float | None
+    """None: as long as the part usually takes."""
     seed: int
     cuts: int
     times: int
@@ -48,7 +62,9 @@ def folder() -> Iterator[Path]:
 def _fire(place: Path, wish: Wish) -> dict[str, Any]:
     async def burn() -> dict[str, Any]:
         async with trial(place / "data", seed=wish.seed, patience=PATIENCE) as the:
-            await phases.under_fire(the, journeys=wish.journeys, seconds=wish.seconds)
+            await phases.under_fire(
+                the, journeys=wish.journeys, seconds=wish.seconds or FIRE_SECONDS
+            )
             return the.as_json() | {"struck": the.killer.struck}
 
     with started(place / "data"):
@@ -96,6 +112,23 @@ def _recovery(place: Path, wish: Wish) -> dict[str, Any]:
     return recovery.run(place, seed=wish.seed, times=wish.times)
 
 
+def _silence(place: Path, wish: Wish) -> dict[str, Any]:
+    return network.run_silent(place, seed=wish.seed)
+
+
+def _channel(place: Path, wish: Wish) -> dict[str, Any]:
+    return channel.run(
+        place,
+        journeys=max(4, wish.journeys // 2),
+        seconds=wish.seconds or CHANNEL_SECONDS,
+        seed=wish.seed,
+    )
+
+
+def _soak(place: Path, wish: Wish) -> dict[str, Any]:
+    return soak.run(place, seconds=wish.seconds or SOAK_SECONDS, seed=wish.seed)
+
+
 def _nothing() -> str | None:
     return None
 
@@ -116,11 +149,16 @@ PARTS = {
     "points": Part("在每个命名崩溃点杀死各服务", _points),
     "recovery": Part("恢复所需时间", _recovery),
     "network": Part("网络:延迟、丢弃、半开、重置、缓慢、分区", _network),
+    "silence": Part("各部分沉默多久被察觉", _silence),
     "disk": Part("磁盘写满", _disk, volumes.unavailable),
     "power": Part("断电", _power, volumes.unavailable),
     "clock": Part("时钟跳变、夏令时、2 月 29 日", _clock, clocks.unavailable),
+    "channel": Part("支付渠道中断", _channel),
+    "soak": Part("长时间平稳运行", _soak),
 }
 QUICK = ("fire",)
+USUAL = tuple(name for name in PARTS if name not in ("channel", "soak"))
+"""What one run does without being asked for more; the others take very long."""
 
 
 def run(
@@ -139,10 +177,15 @@ def run(
         good = not report["violations"]
     report["seconds"] = round(time.monotonic() - began, 1)
     if planted is not None:
-        keep("faults-planted", report)
+        before = Reports(folder_of_reports()).last("faults-planted") or {}
+        keep("faults-planted", plants.joined(before, report))
     if json_file is not None:
         json_file.write_text(json.dumps(report, ensure_ascii=False, indent=1) + "\n")
-    shown = {k: v for k, v in report.items() if k not in ("violations", "parts", "invariants")}
+    shown = {
+        k: v
+        for k, v in report.items()
+        if k not in ("violations", "parts", "invariants", "plants", "scenes")
+    }
     console.print_json(json.dumps(shown, ensure_ascii=False))
     return 0 if good else 1
 

@@ -55,7 +55,7 @@ class Silence:
 
 
 async def trouble(data: Path, detours: Detours, *, journeys: int, seed: int) -> dict[str, Any]:
-    """Every road in every bad condition, journeys all the while; then each part silent."""
+    """Every road in every bad condition, journeys all the while."""
     async with trial(data, seed=seed, patience=PATIENCE) as the:
         for condition, seconds in SECONDS.items():
             walking = asyncio.create_task(the.crowd.many(journeys, over=seconds * len(ROADS) / 2))
@@ -70,9 +70,17 @@ async def trouble(data: Path, detours: Detours, *, journeys: int, seed: int) -> 
         the.killer.struck.append("partition")
         await walking
         await the.settle()
+        return the.as_json()
+
+
+async def silences(data: Path, detours: Detours, *, seed: int) -> dict[str, Any]:
+    """Each part says nothing for a while, in turn."""
+    async with trial(data, seed=seed, patience=PATIENCE) as the:
+        await the.crowd.many(2)
         the.notes["silences"] = [
             (await silence(the, detours, part)).as_json() for part in ("postgres", "case", "nats")
         ]
+        the.killer.struck += [f"silent {told['part']}" for told in the.notes["silences"]]
         await the.settle()
         return the.as_json()
 
@@ -129,7 +137,13 @@ async def _ready(the: Trial) -> int:
         return (await client.get(f"{the.services['case']}/health/ready")).status_code
 
 
+def run_silent(place: Path, *, seed: int) -> dict[str, Any]:
+    """A platform of its own behind a proxy whose parts fall silent."""
+    with Detours() as detours, started(place / "data", **detours.environment):
+        return asyncio.run(silences(place / "data", detours, seed=seed))
+
+
 def run(place: Path, *, journeys: int, seed: int) -> dict[str, Any]:
-    """A platform of its own behind a proxy, all of the above."""
+    """A platform of its own behind a proxy with bad roads."""
     with Detours() as detours, started(place / "data", **detours.environment):
         return asyncio.run(trouble(place / "data", detours, journeys=journeys, seed=seed))

@@ -17,6 +17,7 @@ from rich.console import Console
 
 from .. import arming
 from ..demo import started
+from ..reports import code
 from . import scenes
 from .checks import INVARIANTS, Violation
 from .scenes import Act, Scene
@@ -165,17 +166,36 @@ def hunt(
                 "scene": scene,
                 "seen_by": checks,
                 "caught": caught,
+                "code": code(),
             }
             _tell(console, caught, plant.name, checks)
-    caught_all = [name for name, one in seen.items() if one["caught"]]
+    return summed(seen, controls)
+
+
+def summed(
+    plants: Mapping[str, Mapping[str, Any]], scenes: Mapping[str, Sequence[str]]
+) -> dict[str, Any]:
+    """The report: `plants` by name, `scenes` with what was wrong in them without a bug."""
+    missed = [name for name, one in plants.items() if not one["caught"]]
     return {
-        "planted": len(seen),
-        "caught": len(caught_all),
-        "missed": [name for name in seen if name not in caught_all],
-        "control_failed": {scene: found for scene, found in controls.items() if found},
-        "controls": len(controls),
-        "plants": seen,
+        "planted": len(plants),
+        "caught": len(plants) - len(missed),
+        "missed": missed,
+        "control_failed": {scene: found for scene, found in scenes.items() if found},
+        "controls": len(scenes),
+        "plants": dict(plants),
+        "scenes": dict(scenes),
     }
+
+
+def joined(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, Any]:
+    """Two reports as one, so that the bugs may be planted in several runs; what both have is as
+    the later one says. Bugs that are planted no more are left out."""
+    plants = {**before.get("plants", {}), **now["plants"]}
+    plants = {name: one for name, one in plants.items() if name in NAMES}
+    scenes = {**before.get("scenes", {}), **now["scenes"]}
+    played = {one["scene"] for one in plants.values()}
+    return summed(plants, {name: found for name, found in scenes.items() if name in played})
 
 
 def _tell(console: Console, good: bool, what: str, found: Sequence[str]) -> None:

@@ -88,6 +88,15 @@ def _kill_everything(data: Path) -> None:
                 os.kill(pid, number)
 
 
+def _cpu_seconds(pid: int) -> float:
+    """Of a process so far, which a busy machine lengthens less than the seconds on the wall."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except FileNotFoundError:
+        return 0.0
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 async def _one(the: Trial, name: str) -> Watch:
     await Watch(the).well()
     before, watch = the.killer.pids[name], Watch(the)
@@ -101,6 +110,7 @@ async def _one(the: Trial, name: str) -> Watch:
 async def _deaths(place: Path, seed: int, times: int) -> dict[str, Any]:
     data, environment = place / "data", {"BEAM_PORT_BASE": str(free_port_base())}
     found: dict[str, list[Watch]] = {name: [] for name in (*SINGLE, "everything")}
+    spent: list[float] = []
     stack = contextlib.ExitStack()
     try:
         await asyncio.to_thread(stack.enter_context, started(data, **environment))
@@ -117,11 +127,14 @@ async def _deaths(place: Path, seed: int, times: int) -> dict[str, Any]:
                 watch.note("started again")
                 start = asyncio.to_thread(stack.enter_context, started(data, **environment))
                 await asyncio.gather(start, watch.well())
+                spent.append(sum(map(_cpu_seconds, family(data))))
                 assert services == the.services
                 found["everything"].append(watch)
             await the.crowd.many(2)
             await the.settle()
-            return the.as_json() | _told(found)
+            return (
+                the.as_json() | _told(found) | {"cpu_seconds": round(statistics.median(spent), 1)}
+            )
     finally:
         await asyncio.to_thread(stack.close)
 
@@ -133,7 +146,6 @@ def _told(found: dict[str, list[Watch]]) -> dict[str, Any]:
     return {
         "recovered_after": {name: round(statistics.median(all_), 1) for name, all_ in each.items()},
         "recoveries": each,
-        "load_average": round(os.getloadavg()[0], 1),
         "stages": {
             name: {
                 stage: round(statistics.median(watch.stages[stage] for watch in watches), 2)

@@ -1,0 +1,79 @@
+"""The story of a case, which can only be added to: entries a second, each in a commit of its own,
+by many writers at once, hash chain and row lock included."""
+
+import asyncio
+import statistics
+import tempfile
+import time
+from pathlib import Path
+
+from sqlalchemy import insert, select
+
+from bench.harness import Bench
+from case_svc import forms, timeline
+from case_svc.models import Case
+from kit import testing
+from kit.embedded import NatsServer
+from kit.runtime import Runtime
+
+WRITERS = 16
+AT_LEAST = 2000
+"""Entries a second."""
+
+
+async def run(bench: Bench) -> None:
+    with tempfile.TemporaryDirectory() as folder, NatsServer.temporary() as nats:
+        place = testing.Ground(Path(folder))
+        place.start()
+        try:
+            async with place.service("case_svc", nats=nats.url) as case:
+                await _cases(case.runtime)
+                rates = [await _write(case.runtime, bench.seconds) for _ in range(bench.rounds + 1)]
+                await _check(case.runtime)
+        finally:
+            place.stop()
+    rate = statistics.median(rates[1:])
+    bench.add(
+        "story-appends",
+        f"entries to the story of cases / {AT_LEAST} a second, {WRITERS} writers",
+        rate / AT_LEAST,
+        1.0,
+        note=f"{rate:.0f}/s, one commit each",
+        rate=rate,
+    )
+
+
+async def _cases(runtime: Runtime) -> None:
+    async with runtime.sessions.begin() as session:
+        for number in range(WRITERS):
+            id_ = f"case_bench{number}"
+            row = {"id": id_, "state": "draft", "version": 1, "region": "310115", "dept": "SAMR"}
+            row |= {"item_code": "A05", "item_name": "-", "item": {}, "applicant_id": "acc_bench"}
+            row |= {"applicant_kind": "person", "channel": "web", "delivery": "none"}
+            form = forms.sealed(runtime.vault, id_, {})
+            await session.execute(insert(Case).values(**row, form=form))
+
+
+async def _write(runtime: Runtime, seconds: float) -> float:
+    end, by = time.perf_counter() + seconds, timeline.By("stf_bench")
+
+    async def writer(number: int) -> int:
+        written = 0
+        while time.perf_counter() < end:
+            async with runtime.sessions.begin() as session:
+                one = select(Case).filter_by(id=f"case_bench{number}").with_for_update()
+                timeline.note(session, (await session.scalars(one)).one(), "note", by)
+            written += 1
+        return written
+
+    began = time.perf_counter()
+    written = sum(await asyncio.gather(*map(writer, range(WRITERS))))
+    return written / (time.perf_counter() - began)
+
+
+async def _check(runtime: Runtime) -> None:
+    async with runtime.sessions() as session:
+        for case in (await session.scalars(select(Case))).all():
+            entries = await timeline.entries(session, case.id)
+            if timeline.broken_at(entries, case.timeline_head) is not None:
+                raise RuntimeError(f"the story of {case.id} does not hold")

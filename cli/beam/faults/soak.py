@@ -1,0 +1,90 @@
+"""A long time under an even load with nothing wrong: no error, and no process that grows."""
+
+import asyncio
+import contextlib
+import os
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ..demo import started
+from .killer import family
+from .trial import Trial, trial
+
+AT_ONCE = 2
+"""Journeys at any time: about half of what two cores can do."""
+SAMPLE_SECONDS = 10.0
+WARM = 0.25
+"""This part of the time is not counted: pools and caches fill."""
+MEGABYTE = 1 << 20
+GROWTH_MB_PER_HOUR = 1.0
+
+Sample = tuple[float, int, int]
+"""Seconds, resident bytes, open files."""
+
+
+def _look(pid: int) -> tuple[int, int]:
+    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE"), len(list(Path(f"/proc/{pid}/fd").iterdir()))
+
+
+def slope(samples: Sequence[tuple[float, float]]) -> float:
+    """The least-squares growth per hour of (seconds, value)."""
+    n = len(samples)
+    if n < 2:
+        return 0.0
+    mean_x, mean_y = sum(x for x, _ in samples) / n, sum(y for _, y in samples) / n
+    spread = sum((x - mean_x) ** 2 for x, _ in samples)
+    return sum((x - mean_x) * (y - mean_y) for x, y in samples) / spread * 3600
+
+
+async def _watch(the: Trial, names: Mapping[str, int], enough: asyncio.Event) -> Any:
+    found: dict[str, list[Sample]] = {name: [] for name in names}
+    began = time.monotonic()
+    while not enough.is_set():
+        for name, pid in names.items():
+            with contextlib.suppress(FileNotFoundError):
+                found[name].append((time.monotonic() - began, *_look(pid)))
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(SAMPLE_SECONDS):
+                await enough.wait()
+    return found
+
+
+async def lasting(the: Trial, *, seconds: float) -> None:
+    """`seconds` of journeys, a few at any time, while memory and files are watched."""
+    enough, before = asyncio.Event(), the.killer.pids
+    samples = asyncio.create_task(_watch(the, before, enough))
+    walking = asyncio.create_task(the.crowd.keep_coming(AT_ONCE, enough))
+    await asyncio.sleep(seconds)
+    enough.set()
+    await walking
+    grown, files = {}, {}
+    for name, taken in (await samples).items():
+        warm = [sample for sample in taken if sample[0] > seconds * WARM]
+        grown[name] = round(slope([(at, size / MEGABYTE) for at, size, _ in warm]), 2)
+        files[name] = [warm[0][2], warm[-1][2]] if warm else []
+    errors = [answer.status for answer in the.crowd.answers if answer.status >= 500]
+    died = [name for name, pid in before.items() if the.killer.pids[name] != pid]
+    the.notes |= {
+        "soaked_seconds": round(seconds),
+        "server_errors": len(errors),
+        "died": died,
+        "growth_mb_per_hour": grown,
+        "open_files": files,
+        "processes": len(family(the.data)),
+    }
+    await the.settle()
+
+
+def run(place: Path, *, seconds: float, seed: int) -> dict[str, Any]:
+    """A platform of its own that is left alone but for its callers."""
+
+    async def soak() -> dict[str, Any]:
+        async with trial(place / "data", seed=seed, patience=120) as the:
+            await lasting(the, seconds=seconds)
+            return the.as_json()
+
+    with started(place / "data"):
+        return asyncio.run(soak())
