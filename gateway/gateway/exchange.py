@@ -41,6 +41,7 @@ class Exchange:
     trace: bytes | None = None
     """A `traceparent` of the client's that may go on."""
     accept_language = b""
+    cookies = b""
     token: bytes | None = None
     length: int | None = None
     """Declared length of the body."""
@@ -101,6 +102,7 @@ class Exchange:
         """Take over what the fields of its head said."""
         self.address = other.address
         self.accept_language = other.accept_language
+        self.cookies = other.cookies
         self.token = other.token
         self.origin = other.origin
         self.preflight = other.preflight

@@ -48,8 +48,9 @@ _TRACEPARENT = re.compile(rb"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9
     _PREFLIGHT,
     _NONE_MATCH,
     _PICKY,
+    _COOKIE,
     _PASS,
-) = range(17)
+) = range(18)
 
 _FIELDS = {
     # hop by hop
@@ -80,6 +81,7 @@ _FIELDS = {
     b"accept-language": _LANGUAGE,
     b"origin": _ORIGIN,
     b"if-none-match": _NONE_MATCH,
+    b"cookie": _COOKIE,
     **dict.fromkeys((b"range", b"cache-control", b"pragma", b"if-modified-since"), _PICKY),
     b"access-control-request-method": _PREFLIGHT,
 }  # fmt: skip
@@ -215,6 +217,9 @@ def read_fields(x: Exchange, headers: list[tuple[bytes, bytes]]) -> str | None:
             head += (name, b": ", value, b"\r\n")
         elif kind == _PICKY:
             x.picky = True
+            head += (name, b": ", value, b"\r\n")
+        elif kind == _COOKIE:
+            x.cookies = value
             head += (name, b": ", value, b"\r\n")
         elif kind == _UPGRADE:
             upgrade = value.strip().lower()

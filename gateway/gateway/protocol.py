@@ -242,6 +242,7 @@ class BeamProtocol(Reader):
             keep=x.keep,
             body_wanted=x.method != b"HEAD",
             page=x.route is not None and x.route.is_page,
+            cookies=x.cookies,
             headers=x.stamp + x.quota + more,
         )
         self.transport.write(data)

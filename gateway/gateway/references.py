@@ -6,12 +6,13 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 
 from kit.auth import Public
 from kit.errors import NotFound
 from kit.samples import shown
+from kit.views import View
 
 from .pages import errors, events, layout
 
@@ -23,17 +24,9 @@ _ASSETS = {
     "swagger-ui-bundle.js": ("pages/vendor/swagger-ui-bundle.js", "text/javascript"),
     "swagger-ui.css": ("pages/vendor/swagger-ui.css", "text/css"),
     "start.js": ("pages/start.js", "text/javascript"),
+    "docs.css": ("pages/docs.css", "text/css"),
+    "large.css": ("pages/large.css", "text/css"),
 }
-_DOCS = (
-    f"{layout.HEAD.format(lang='zh-CN')}<title>接口文档 · API reference</title>"
-    '<link rel="stylesheet" href="/docs/assets/swagger-ui.css"></head><body><main>'
-    '<p><a href="/">一网通办</a> · <a href="/docs/events">事件 Events</a> · '
-    '<a href="/docs/errors">错误代码 Problem codes</a> · '
-    '<a href="/openapi.json">OpenAPI JSON</a></p><noscript><p>此页需要 JavaScript,'
-    "也可直接下载 OpenAPI JSON。This page needs JavaScript; the JSON does not.</p></noscript>"
-    '<div id="reference"></div></main><script src="/docs/assets/swagger-ui-bundle.js"></script>'
-    '<script src="/docs/assets/start.js"></script></body></html>'
-)
 
 
 @cache
@@ -46,15 +39,33 @@ def published(name: str) -> bytes:
 
 
 @cache
-def _events_page() -> str:
-    document: dict[str, Any] = json.loads(published("asyncapi.json"))
-    return events.render(document)
+def _docs_page(view: View) -> str:
+    large = '<link rel="stylesheet" href="/docs/assets/large.css">' if view.large else ""
+    return (
+        f"{layout.HEAD.format(lang='zh-CN')}<title>接口文档 · API reference</title>"
+        '<link rel="stylesheet" href="/docs/assets/swagger-ui.css">'
+        f'<link rel="stylesheet" href="/docs/assets/docs.css">{large}</head><body>'
+        f"<header>{layout.switches(view, '/docs')}</header>"
+        '<p class="others"><a href="/">一网通办</a> · <a href="/docs/events">事件 Events</a> · '
+        '<a href="/docs/errors">错误代码 Problem codes</a> · '
+        '<a href="/openapi.json">OpenAPI JSON</a></p><noscript><p>此页需要 JavaScript,'
+        "也可直接下载 OpenAPI JSON。This page needs JavaScript; the JSON does not.</p></noscript>"
+        '<div id="reference"></div>'
+        '<script src="/docs/assets/swagger-ui-bundle.js"></script>'
+        '<script src="/docs/assets/start.js"></script></body></html>'
+    )
 
 
 @cache
-def _errors_page() -> str:
+def _events_page(view: View) -> str:
+    document: dict[str, Any] = json.loads(published("asyncapi.json"))
+    return events.render(document, view)
+
+
+@cache
+def _errors_page(view: View) -> str:
     listed: list[dict[str, Any]] = json.loads(published("errors.json"))
-    return errors.render(listed)
+    return errors.render(listed, view)
 
 
 @router.get("/openapi.json")
@@ -75,21 +86,21 @@ async def asyncapi(_: Public) -> Response:
 
 
 @router.get("/docs")
-async def docs(_: Public) -> HTMLResponse:
+async def docs(_: Public, request: Request) -> HTMLResponse:
     """The API reference to read and to try."""
-    return HTMLResponse(_DOCS, headers=layout.WITH_SCRIPT)
+    return layout.answer(request, _docs_page, layout.WITH_SCRIPT, both=True)
 
 
 @router.get("/docs/events")
-async def docs_events(_: Public) -> HTMLResponse:
+async def docs_events(_: Public, request: Request) -> HTMLResponse:
     """Every event as a page."""
-    return HTMLResponse(_events_page(), headers=layout.PLAIN)
+    return layout.answer(request, _events_page, both=True)
 
 
 @router.get("/docs/errors")
-async def docs_errors(_: Public) -> HTMLResponse:
+async def docs_errors(_: Public, request: Request) -> HTMLResponse:
     """Every problem code as a page."""
-    return HTMLResponse(_errors_page(), headers=layout.PLAIN)
+    return layout.answer(request, _errors_page, both=True)
 
 
 @cache

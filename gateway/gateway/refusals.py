@@ -5,7 +5,9 @@ from html import escape
 from http import HTTPStatus
 from typing import Any
 
-from kit.problems import render, wants_english
+from kit import views
+from kit.problems import render
+from kit.views import View
 
 from .pages import layout
 
@@ -192,20 +194,19 @@ STATUS_LINES = {status: b"HTTP/1.1 %d \r\n" % status for status in range(200, 60
 }
 
 
-def _as_page(title: str, detail: str, request_id: str, *, english: bool) -> tuple[bytes, bytes]:
+def _as_page(title: str, detail: str, request_id: str, view: View) -> tuple[bytes, bytes]:
     """Header lines and body of a page that says it to whoever waits for one."""
-    then = (
-        ("过一会儿用浏览器的“返回”再试一次。", "若仍不行,请拨打 12345,并告知编号:")
-        if not english
-        else (
-            "Go back in your browser after a moment and try again.",
-            "If it stays so, call 12345 and tell this number: ",
-        )
+    again = view.t(
+        "过一会儿用浏览器的“返回”再试一次。",
+        "Go back in your browser after a moment and try again.",
     )
-    text = "".join(f"<p>{escape(line)}</p>" for line in (detail, then[0]))
-    number = f"<p>{escape(then[1])}{layout.code(request_id)}</p>"
-    html = layout.page(title, text + number, "en" if english else "zh-CN")
-    lines = {"content-type": "text/html; charset=utf-8", **layout.PLAIN}
+    call = view.t(
+        "若仍不行,请拨打 12345,并告知编号:", "If it stays so, call 12345 and tell this number: "
+    )
+    text = "".join(f"<p>{escape(line)}</p>" for line in (detail, again))
+    html = layout.page(title, f"{text}<p>{escape(call)}{layout.code(request_id)}</p>", view)
+    vary = {"vary": "accept-language, cookie"}
+    lines = {"content-type": "text/html; charset=utf-8", **vary, **layout.PLAIN}
     lines.pop("cache-control")  # the head of every refusal has one
     return "".join(f"{name}: {value}\r\n" for name, value in lines.items()).encode(), html.encode()
 
@@ -220,15 +221,21 @@ def answer(
     keep: bool,
     body_wanted: bool,
     page: bool = False,
+    cookies: bytes = b"",
     headers: bytes = b"",
 ) -> tuple[int, bytes]:
     """Status and the whole answer, head and problem+json, in the client's language; for a `page`
-    that a person opens the same as a page.
+    that a person opens the same as a page, in the language and size that the `cookies` keep.
 
     `service` names the pillar in the text of a 502, 503 or 504; `headers` are further header
     lines, each with its line end; without `body_wanted` (HEAD) the head stands alone."""
     refusal = REFUSALS[code]
-    english = wants_english(accept_language.decode("latin-1"))
+    view = views.read(
+        query={},
+        cookies=views.cookies_in(cookies.decode("latin-1")) if page else {},
+        accept_language=accept_language.decode("latin-1"),
+    )
+    english = view.english
     detail = refusal.detail[english]
     extra: dict[str, Any] = {}
     if code == "identity_unavailable":
@@ -248,7 +255,7 @@ def answer(
     )
     kind = b"content-type: application/problem+json\r\n"
     if page:
-        kind, body = _as_page(refusal.title[english], detail, request_id.decode(), english=english)
+        kind, body = _as_page(refusal.title[english], detail, request_id.decode(), view)
     head = [
         STATUS_LINES[refusal.status],
         kind,

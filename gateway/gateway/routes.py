@@ -10,6 +10,7 @@ from fastapi import APIRouter, Request
 from starlette.responses import HTMLResponse, JSONResponse
 
 from kit.auth import Public
+from kit.views import View
 
 from .pages import layout
 from .refusals import NAMES
@@ -67,36 +68,48 @@ async def ready(_: Public, request: Request) -> JSONResponse:
 
 
 _REFERENCE = (
-    ("/docs", "接口文档 · API reference"),
-    ("/docs/events", "事件 · Events"),
-    ("/docs/errors", "错误代码 · Problem codes"),
-    ("/openapi.json", "接口文档(OpenAPI JSON)"),
-    ("/v1/events/asyncapi.json", "事件(AsyncAPI JSON)"),
-    ("/v1/items", "办事事项目录(JSON)"),
-    ("/.well-known/openid-configuration", "统一身份配置(OpenID)"),
+    ("/docs", ("接口文档", "API reference")),
+    ("/docs/events", ("事件", "Events")),
+    ("/docs/errors", ("错误代码", "Problem codes")),
+    ("/openapi.json", ("接口文档(OpenAPI JSON)", "API reference (OpenAPI JSON)")),
+    ("/v1/events/asyncapi.json", ("事件(AsyncAPI JSON)", "Events (AsyncAPI JSON)")),
+    ("/v1/items", ("办事事项目录(JSON)", "Catalogue of items (JSON)")),
+    ("/.well-known/openid-configuration", ("统一身份配置(OpenID)", "Sign-on (OpenID)")),
 )
+_HEALTH = (
+    ("/health/live", ("存活检查", "The door runs")),
+    ("/health/ready", ("就绪检查", "The door is open")),
+)
+_STATES = (("正常", "working"), ("暂不可用", "away"))
 
 
-def _list(links: tuple[tuple[str, str], ...]) -> str:
-    return "".join(f'<li><a href="{href}">{text}</a></li>' for href, text in links)
-
-
-def page(lines: dict[str, bool]) -> str:
+def page(lines: dict[str, bool], view: View) -> str:
     """The index page: what this address is, where the reference is, how each pillar does."""
+    t = view.t
+
+    def links(known: tuple[tuple[str, tuple[str, str]], ...]) -> str:
+        return "".join(f'<li><a href="{href}">{t(*text)}</a></li>' for href, text in known)
+
     pillars = "".join(
-        f"<li>{escape(NAMES[service][0])}:{'暂不可用' if away else '正常'}</li>"
+        f"<li>{escape(t(*NAMES[service]))}{t(':', ': ')}{t(*_STATES[away])}</li>"
         for service, away in lines.items()
     )
-    health = (("/health/live", "存活检查"), ("/health/ready", "就绪检查"))
+    about = t(
+        "这里是全市政务服务的统一入口。应用通过此地址调用所有服务的接口。",
+        "The one door to all services of the city. Apps call every service at this address.",
+    )
     return layout.page(
-        "一网通办 · 一梁四柱",
-        "<p>这里是全市政务服务的统一入口。应用通过此地址调用所有服务的接口。</p>"
-        f"<h2>接口</h2><ul>{_list(_REFERENCE)}</ul>"
-        f"<h2>运行状态</h2><ul>{_list(health)}</ul><ul>{pillars}</ul>",
+        t("一网通办 · 一梁四柱", "One Beam"),
+        f"<p>{about}</p>"
+        f"<h2>{t('接口', 'For developers')}</h2><ul>{links(_REFERENCE)}</ul>"
+        f"<h2>{t('运行状态', 'How it does')}</h2><ul>{links(_HEALTH)}</ul><ul>{pillars}</ul>",
+        view,
+        layout.switches(view, "/", language=True),
     )
 
 
 @router.get("/", summary="Index page", response_class=HTMLResponse)
 async def index(_: Public, request: Request) -> HTMLResponse:
     degraded = await request.state.probe.degraded()
-    return HTMLResponse(page({s: s in degraded for s in SERVICES}), headers=layout.PLAIN)
+    lines = {service: service in degraded for service in SERVICES}
+    return layout.answer(request, lambda view: page(lines, view))

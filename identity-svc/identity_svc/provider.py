@@ -310,6 +310,8 @@ class Provider(AuthorizationServer):  # type: ignore[misc]
         if request.pushed is not None:
             if answer.headers["Location"].startswith("/oauth2/"):
                 kept = {name: reference[name] for name in ("client_id", "request_uri")}
+                if "ui_locales" in request.fields:  # for the page, which does not read the rest
+                    kept["ui_locales"] = request.fields["ui_locales"]
                 page = answer.headers["Location"].partition("?")[0]
                 return self._to_page(page, kept)
             request.pushed.used_at = now

@@ -15,8 +15,9 @@ const FIELDS = {
 }
 
 export class Window {
-  constructor(page, lang, told) {
-    Object.assign(this, { page, lang, told, looks: [], problems: [], said: [] })
+  constructor(page, lang, large, told) {
+    const view = (large ? 2 : 0) + (lang === 'en' ? 1 : 0)
+    Object.assign(this, { page, lang, large, view, told, looks: [], problems: [], said: [] })
     const allowed = [told.issuer, `http://127.0.0.1:${told.port}`]
     page.on('request', (request) => {
       const place = new URL(request.url())
@@ -38,6 +39,13 @@ export class Window {
 
   async open(path) {
     await this.page.goto(new URL(path, this.told.issuer).href)
+  }
+
+  // Once, by the link that every page has; cookies keep it.
+  async choose() {
+    if (!this.large) return
+    await this.open('/oauth2/login')
+    await this.page.click('nav a[href*="text=large"]')
   }
 
   async scripts(on) {
@@ -71,6 +79,7 @@ export class Window {
       title: document.title,
       heads: document.querySelectorAll('h1').length,
       main: document.querySelectorAll('main').length,
+      size: document.querySelector('nav a[href*="text="]')?.textContent ?? '',
       letters: parseFloat(getComputedStyle(document.body).fontSize),
       line: parseFloat(getComputedStyle(document.body).lineHeight),
       refresh: document.querySelectorAll('meta[http-equiv]').length,
@@ -80,34 +89,37 @@ export class Window {
     this.expect(about.title.length > 3, 'no title')
     this.expect(wide || about.heads === 1, `${about.heads} h1`)
     this.expect(about.main === 1, `${about.main} main`)
-    this.expect(about.letters >= (wide ? 14 : 18), `letters of ${about.letters} px`)
-    this.expect(wide || about.line >= 1.5 * about.letters, `lines of ${about.line} px`)
+    const least = this.large ? 24 : wide ? 14 : 18
+    this.expect(about.letters >= least, `letters of ${about.letters} px`)
+    this.expect(about.line >= (this.large ? 1.65 : 1.5) * about.letters, `lines of ${about.line} px`)
+    const size = this.large ? /^(标准版|Standard text)$/ : /^(长者版|Large text)$/
+    this.expect(size.test(about.size), `no switch of the size but ${about.size}`)
     this.expect(about.refresh === 0, 'the page changes by itself')
     this.expect(about.fonts === 0, 'a font of its own')
-    await this.#axe()
+    await this.#axe(this.large && !wide)
     await this.#fits(name)
     await this.#fields()
     if (mistake) await this.#mistake(lang)
   }
 
   // Scripts of the page stay off; axe-core needs timers, so they are let on while it looks.
-  async #axe() {
+  async #axe(enhanced) {
     await this.scripts(true)
     await this.page.evaluate(axe)
     const found = await this.page.evaluate(
-      (tags) => globalThis.axe.run(document, {
+      ([tags, enhanced]) => globalThis.axe.run(document, {
         runOnly: { type: 'tag', values: tags },
-        rules: { 'target-size': { enabled: true } },
+        rules: { 'target-size': { enabled: true }, 'color-contrast-enhanced': { enabled: enhanced } },
         resultTypes: ['violations'],
       }),
-      TAGS,
+      [TAGS, enhanced],
     )
     await this.scripts(this.script)
     for (const { id, nodes } of found.violations)
       this.expect(false, `axe ${id}: ${nodes.map((n) => n.html.slice(0, 160)).slice(0, 3)}`)
   }
 
-  // 320 px wide, letters of twice the size, targets of 24 px and more.
+  // 320 px wide, letters of twice the size, targets of 24 px and more, 48 in the elder edition.
   async #fits(name) {
     const page = this.page
     const over = () => page.evaluate(() => {
@@ -116,18 +128,23 @@ export class Window {
     })
     await page.setViewportSize({ width: 320, height: 700 })
     this.expect(await over() <= 0, `scrolls sideways by ${await over()} at 320 px`)
-    await page.setViewportSize({ width: 390, height: 844 })
-    if (this.told.shots)
-      await page.screenshot({ path: `${this.told.shots}/${this.scene}-${name}.png`, fullPage: true })
+    for (const [width, height] of [[1280, 900], [360, 740]]) {
+      await page.setViewportSize({ width, height })
+      this.expect(await over() <= 0, `scrolls sideways by ${await over()} at ${width} px`)
+      const path = `${this.told.shots}/${this.scene}-${name}-${width}.png`
+      if (this.told.shots)
+        await page.screenshot({ path, fullPage: true, clip: { x: 0, y: 0, width, height: 2 * height } })
+    }
     await page.evaluate(() => { document.documentElement.style.fontSize = '200%' })
     this.expect(await over() <= 0, `scrolls sideways by ${await over()} at 200 %`)
     await page.evaluate(() => { document.documentElement.style.fontSize = '' })
-    const small = await page.evaluate(() =>
-      [...document.querySelectorAll('main a, main button, main input, header a, header button')]
+    const small = await page.evaluate((least) =>
+      [...document.querySelectorAll('main a, main button, main input, header a, header button, footer a')]
         .filter((e) => e.checkVisibility() && !e.closest('.wide, .swagger-ui'))
         .map((e) => [e.outerHTML.slice(0, 80), e.getBoundingClientRect()])
-        .filter(([, box]) => box.height < 24 || box.width < 24)
-        .map(([html, box]) => `${html} ${Math.round(box.width)}x${Math.round(box.height)}`))
+        .filter(([, box]) => box.height < least || box.width < 24)
+        .map(([html, box]) => `${html} ${Math.round(box.width)}x${Math.round(box.height)}`),
+      this.large ? 48 : 24)
     this.expect(small.length === 0, `small targets: ${small.slice(0, 4)}`)
   }
 
@@ -185,7 +202,11 @@ export class Window {
     const order = []
     for (let i = 0; i < 30; i += 1) {
       await this.page.keyboard.press('Tab')
-      await this.page.waitForTimeout(30) // the browser scrolls a moment after it moves the focus
+      // The browser scrolls a moment after it moves the focus.
+      await this.page.waitForFunction(() => {
+        const box = document.activeElement.getBoundingClientRect()
+        return box.top >= 0 && box.bottom <= innerHeight
+      }, null, { timeout: 2000, polling: 20 }).catch(() => {})
       const at = await this.page.evaluate((selector) => {
         const e = document.activeElement
         const style = getComputedStyle(e)

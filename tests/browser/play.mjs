@@ -9,7 +9,7 @@ import { Window } from './look.mjs'
 import * as scenes from './scenes.mjs'
 
 const AT_ONCE = 3
-const SCENE_SECONDS = 90
+const SCENE_SECONDS = 180
 const told = { ...JSON.parse(process.env.BEAM_PLAY), shots: process.env.BEAM_BROWSER_SHOTS }
 const html = '<!doctype html><html lang="en"><title>app</title><link rel="icon" href="data:,">back'
 const app = createServer((_, answer) => answer.setHeader('content-type', 'text/html').end(html))
@@ -27,22 +27,23 @@ const browser = await chromium.launch({
 
 const found = {}
 async function play(named) {
-  const [name, lang = 'zh'] = named.split(' ')
+  const [name, lang = 'zh', size = 'standard'] = named.split(' ')
   const { script = false, play: scene } = scenes[name]
   const context = await browser.newContext({
     locale: lang === 'en' ? 'en-GB' : 'zh-CN',
-    viewport: { width: 390, height: 844 },
+    viewport: { width: 360, height: 740 },
     serviceWorkers: 'block',
   })
   context.setDefaultTimeout(20_000)
-  const window = new Window(await context.newPage(), lang, told)
-  window.scene = `${name}-${lang}`
+  const window = new Window(await context.newPage(), lang, size === 'large', told)
+  window.scene = `${name}-${lang}-${size}`
   window.script = script
   let alarm
   const late = new Promise((_, fail) => {
     alarm = setTimeout(() => fail(new Error('the scene does not end')), SCENE_SECONDS * 1000)
   })
   try {
+    await window.choose()
     await window.scripts(script)
     await Promise.race([scene(window, told), late])
   } catch (error) {

@@ -10,6 +10,7 @@ import pytest
 from beam.programs import SERVICES as PROGRAMS
 from gateway.refusals import NAMES, REFUSALS
 from gateway.table import OWN, ROUTES
+from kit.views import LARGE
 
 from .conftest import Door, Recorder, request, talk
 
@@ -50,7 +51,7 @@ async def test_a_page_is_whole_and_leads_nowhere_outside(shared_door: Door, path
     _, outline = await read(shared_door, path)
     assert len(set(outline.ids)) == len(outline.ids)
     for link in outline.links:
-        assert link.startswith(("/", "#")) or link == "data:,", link
+        assert link.startswith(("/", "#")) or link in ("data:,", "tel:12345"), link
         if link.startswith("#"):
             assert unescape(link[1:]) in outline.ids
 
@@ -116,3 +117,20 @@ def test_every_route_has_an_owner_that_exists() -> None:
     owners = {program.name for program in PROGRAMS} | {OWN}
     assert {route.service for route in ROUTES} == owners
     assert set(NAMES) == owners
+
+
+async def test_a_chosen_view_is_kept(shared_door: Door) -> None:
+    [plain] = await talk(shared_door.port, request(path="/"))
+    assert LARGE not in plain.body.decode()
+    assert plain.header("set-cookie") is None
+    for path in PAGES:
+        [answer] = await talk(shared_door.port, request(path=f"{path}?text=large"))
+        assert (answer.header("set-cookie") or "").startswith("beam_text=large; Max-Age=")
+        [later] = await talk(shared_door.port, request(path=path, Cookie="beam_text=large"))
+        assert "标准版" in later.body.decode()
+        assert LARGE in later.body.decode() or "large.css" in later.body.decode()
+    [english] = await talk(shared_door.port, request(path="/", Cookie="beam_lang=en"))
+    assert '<html lang="en">' in english.body.decode()
+    assert "The one door" in english.body.decode()
+    [broken] = await talk(shared_door.port, request(path="/", Cookie='beam_text="\\; ;;=large'))
+    assert broken.status == 200

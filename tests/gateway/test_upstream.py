@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 import pytest
 
 from gateway import silence
+from kit.views import LARGE
 
 from .conftest import Door, Opener, Recorder, read_answer, recording, request, talk
 
@@ -67,6 +68,11 @@ async def test_who_opens_a_page_is_told_by_a_page(door: Door) -> None:
     [answer] = await talk(door.port, english)
     assert 'lang="en"' in answer.body.decode()
     assert "call 12345" in answer.body.decode()
+    kept = request(path="/oauth2/login", Cookie="a=b; beam_lang=en; beam_text=large")
+    for _ in range(2):  # the second time from what is remembered of the same head
+        [answer] = await talk(door.port, kept)
+        assert 'lang="en"' in answer.body.decode()
+        assert LARGE in answer.body.decode()
     [answer] = await talk(door.port, request("POST", "/oauth2/token", b"a=b"))
     assert answer.problem["service"] == "identity"
 

@@ -65,7 +65,7 @@ async def test_the_page_is_plain_and_labelled(house: House) -> None:
 async def test_english_by_switch_and_by_preference(house: House) -> None:
     browser = house.browser()
     await browser.get(Start().url)
-    link = re.search(r'<a href="(/oauth2/login[^"]+)"', browser.page.text)
+    link = re.search(r'<a href="(/oauth2/login[^"]+)" hreflang="en"', browser.page.text)
     assert link
     page = await browser.get(link[1].replace("&amp;", "&"))
     assert 'lang="en"' in page.text

@@ -38,6 +38,10 @@ async def test_a_person_is_told_what_to_do(
                 Start().url, headers=BROWSER | {"accept-language": "en"}
             )
             assert 'lang="en"' in english.text
+            kept = {"cookie": "beam_lang=en; beam_text=large"}
+            chosen = await running.client.get(Start().url, headers=BROWSER | kept)
+            assert 'lang="en"' in chosen.text
+            assert "Standard text" in chosen.text
             told = await running.client.get(Start().url)
             assert told.headers["content-type"].startswith("application/")
         finally:

@@ -3,13 +3,15 @@
 from html import escape
 from typing import Any
 
+from kit.views import View
+
 from ..refusals import NAMES
-from .layout import code, page
+from .layout import code, page, switches
 
 _EVERY = ("所有服务", "Every service")
 
 
-def render(errors: list[dict[str, Any]]) -> str:
+def render(errors: list[dict[str, Any]], view: View) -> str:
     listed = "".join(f'<li><a href="#{e["code"]}">{code(e["code"])}</a></li>' for e in errors)
     sections = "".join(_section(error) for error in errors)
     return page(
@@ -20,6 +22,8 @@ def render(errors: list[dict[str, Any]]) -> str:
         '<br><span lang="en">Errors are problem documents (RFC 9457). Programs go by '
         "<code>code</code>, which stays; people read <code>title</code> and <code>detail</code>; "
         f"<code>errors</code> points to fields.</span></p><ul>{listed}</ul>{sections}",
+        view,
+        switches(view, "/docs/errors"),
     )
 
 

@@ -3,12 +3,14 @@
 from html import escape
 from typing import Any
 
-from .layout import code, page, table
+from kit.views import View
+
+from .layout import code, page, switches, table
 
 _HEADS = ("字段 Field", "类型 Type", "必有 Always", "说明 Meaning")
 
 
-def render(document: dict[str, Any]) -> str:
+def render(document: dict[str, Any], view: View) -> str:
     schemas = document["components"]["schemas"]
     channels = document["channels"]
     heard = _listeners(document)
@@ -27,6 +29,8 @@ def render(document: dict[str, Any]) -> str:
         f"<ul>{listed}</ul>"
         + table("信封 · Envelope", _HEADS, _fields(schemas["Envelope"]))
         + sections,
+        view,
+        switches(view, "/docs/events"),
     )
 
 

@@ -1,8 +1,17 @@
-"""The frame of every page: one style, one policy, nothing from outside."""
+"""The frame of every page: one style, one policy, nothing from outside; in the language and the
+size of letters that the person chose."""
 
 import base64
 import hashlib
+from collections.abc import Callable
+from dataclasses import replace
 from html import escape
+
+from starlette.requests import Request
+from starlette.responses import HTMLResponse
+
+from kit import views
+from kit.views import View
 
 STYLE = (
     "body{font:1.125rem/1.6 system-ui,sans-serif;max-width:54rem;margin:2rem auto;"
@@ -13,11 +22,21 @@ STYLE = (
     "table{border-collapse:collapse;width:100%}caption{text-align:left;font-weight:600}"
     "th,td{text-align:left;vertical-align:top;padding:.3rem .6rem;border-bottom:1px solid #ccc}"
     ".wide{overflow-x:auto}.skip{position:absolute;left:-99rem}.skip:focus{left:1rem}"
+    "header a{display:inline-block;min-height:1.5rem;margin-right:1rem}"
+    "footer{border-top:1px solid #767676;margin-top:2rem}h1,h2,p,li{overflow-wrap:anywhere}"
 )
-_HASH = base64.b64encode(hashlib.sha256(STYLE.encode()).digest()).decode()
+STYLES = {False: STYLE, True: STYLE + views.LARGE}
+"""As usual, and of the elder edition."""
+
+
+def _hash(style: str) -> str:
+    return base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+
+
 _ALWAYS = {"referrer-policy": "no-referrer", "cache-control": "no-cache"}
+_HASHES = " ".join(f"'sha256-{_hash(style)}'" for style in STYLES.values())
 PLAIN = {
-    "content-security-policy": f"default-src 'none'; style-src 'sha256-{_HASH}'; img-src data:; "
+    "content-security-policy": f"default-src 'none'; style-src {_HASHES}; img-src data:; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
     **_ALWAYS,
 }
@@ -36,12 +55,54 @@ HEAD = (
 )
 
 
-def page(title: str, body: str, lang: str = "zh-CN") -> str:
-    """A whole page; `title` is text, `body` is HTML."""
+USUAL = View()
+
+
+def answer(
+    request: Request,
+    write: Callable[[View], str],
+    headers: dict[str, str] = PLAIN,
+    *,
+    both: bool = False,
+) -> HTMLResponse:
+    """The page that `write` makes for the person's view, who is remembered to have chosen it.
+    `both`: it is in both languages at once, and its frame in Chinese."""
+    view = views.read(
+        query=request.query_params,
+        cookies=request.cookies,
+        accept_language=request.headers.get("accept-language"),
+    )
+    html = write(replace(view, english=False, kept=()) if both else replace(view, kept=()))
+    response = HTMLResponse(html, headers={**headers, "vary": "accept-language, cookie"})
+    secure = request.state.beam.settings.issuer.startswith("https://")
+    for line in view.cookie_lines(secure=secure):
+        response.headers.append("set-cookie", line)
+    return response
+
+
+def switches(view: View, here: str, *, language: bool = False) -> str:
+    """Links to the same page in other letters and, where it has it, in the other language."""
+    size = views.switched(here, text="standard" if view.large else "large")
+    name = view.t("标准版", "Standard text") if view.large else view.t("长者版", "Large text")
+    links = f'<a href="{escape(size)}">{name}</a>'
+    if language:
+        other = views.switched(here, lang="zh" if view.english else "en")
+        lang, name = ("zh-CN", "中文") if view.english else ("en", "English")
+        links += f' <a href="{escape(other)}" hreflang="{lang}" lang="{lang}">{name}</a>'
+    return f'<nav aria-label="{view.t("显示方式", "Display")}">{links}</nav>'
+
+
+def page(title: str, body: str, view: View = USUAL, top: str = "", lang: str = "") -> str:
+    """A whole page; `title` is text, `body` and `top` (above everything else) are HTML. `lang`
+    where it is not the view's."""
+    lang = lang or ("en" if view.english else "zh-CN")
+    help_ = view.t("遇到困难?请拨打", "Need help? Call")
     return (
-        f"{HEAD.format(lang=lang)}<title>{escape(title)}</title><style>{STYLE}</style></head><body>"
-        '<a class="skip" href="#main">跳到正文 / Skip to content</a>'
-        f'<main id="main"><h1>{escape(title)}</h1>{body}</main></body></html>'
+        f"{HEAD.format(lang=lang)}<title>{escape(title)}</title>"
+        f"<style>{STYLES[view.large]}</style></head><body>"
+        f'<a class="skip" href="#main">{view.t("跳到正文", "Skip to content")}</a>'
+        f'<header>{top}</header><main id="main"><h1>{escape(title)}</h1>{body}</main>'
+        f'<footer><p>{help_} <a href="tel:12345">12345</a></p></footer></body></html>'
     )
 
 

@@ -9,8 +9,8 @@ from fastapi.responses import RedirectResponse
 from kit.auth import Caller, Public
 
 from .. import acting, logins, principals, pushed
-from ..provider import ACTING, AUTHORIZE, LOGIN
-from .pages import error_page, in_english, page
+from ..provider import AUTHORIZE, LOGIN
+from .pages import error_page, page
 from .waiting import waiting
 from .web import At
 
@@ -25,9 +25,8 @@ ROLES = {
 
 
 @router.get("/oauth2/acting")
-async def acting_page(at: At, _: Public, return_to: str = "", lang: str | None = None) -> Response:
+async def acting_page(at: At, _: Public, return_to: str = "") -> Response:
     """Show for whom the person may act."""
-    english = in_english(at, lang)
     request = await waiting(at, return_to)
     if request is None:
         return error_page(at, "invalid_request")
@@ -39,14 +38,12 @@ async def acting_page(at: At, _: Public, return_to: str = "", lang: str | None =
         caller = Caller(subject=login.account_id, kind="person")
         found = await principals.of(session, at.runtime.vault, caller)
     key = at.form_key()
-    other = urlencode({"return_to": return_to, "lang": "zh" if english else "en"})
     response = page(
         "acting.html",
-        english=english,
-        switch=f"{ACTING}?{other}",
+        at,
         form_targets=f"'self' {request.origin}",
-        client=request.name_en if english else request.name,
-        choices=_choices(found["items"], english=english),
+        client=request.name_en if at.english else request.name,
+        choices=_choices(found["items"], english=at.english),
         csrf=at.form_token(key),
         return_to=return_to,
     )

@@ -11,10 +11,10 @@ from kit.clock import now
 from kit.routing import Session
 
 from .. import consents, logins
-from ..provider import CONSENT, LOGIN, Asked
+from ..provider import LOGIN, Asked
 from ..schemas import Consents, ConsentView
 from .oauth import provide
-from .pages import error_page, in_english, page
+from .pages import error_page, page
 from .waiting import waiting
 from .web import At, answered
 
@@ -27,9 +27,8 @@ TELLS = {
 
 
 @pages.get("/oauth2/consent")
-async def consent_page(at: At, _: Public, return_to: str = "", lang: str | None = None) -> Response:
+async def consent_page(at: At, _: Public, return_to: str = "") -> Response:
     """Ask whether the application may know what it asks for."""
-    english = in_english(at, lang)
     request = await waiting(at, return_to)
     if request is None or not request.client_id:
         return error_page(at, "invalid_request")
@@ -39,15 +38,13 @@ async def consent_page(at: At, _: Public, return_to: str = "", lang: str | None 
         to = f"{LOGIN}?{urlencode({'return_to': return_to})}"
         return RedirectResponse(to, 303, {"cache-control": "no-store"})
     key = at.form_key()
-    other = urlencode({"return_to": return_to, "lang": "zh" if english else "en"})
     response = page(
         "consent.html",
-        english=english,
-        switch=f"{CONSENT}?{other}",
+        at,
         form_targets=f"'self' {request.origin}",
-        client=request.name_en if english else request.name,
+        client=request.name_en if at.english else request.name,
         origin=request.origin,
-        tells=[TELLS[scope][english] for scope in request.scopes if scope in TELLS],
+        tells=[TELLS[scope][at.english] for scope in request.scopes if scope in TELLS],
         csrf=at.form_token(key),
         return_to=return_to,
     )

@@ -17,7 +17,7 @@ from ..provider import DEVICE_PAGE, LOGIN
 from .consent import TELLS
 from .declared import CLIENT, form, oauth_errors
 from .oauth import asked, provide
-from .pages import error_page, in_english, page
+from .pages import error_page, page
 from .web import At, Web, answered
 
 router = APIRouter(tags=["oauth2"])
@@ -54,16 +54,16 @@ async def device_authorization(at: At, _: SignedCallback) -> Response:
 
 
 @pages.get("/oauth2/device")
-async def device_page(at: At, _: Public, user_code: str = "", lang: str | None = None) -> Response:
+async def device_page(at: At, _: Public, user_code: str = "") -> Response:
     """Type in the code that the terminal shows."""
-    return await _form(at, user_code[:40], english=in_english(at, lang))
+    return await _form(at, user_code[:40])
 
 
 @pages.post("/oauth2/device")
 async def decide_device(at: At, _: Public) -> Response:
     """Look the code up; then agree or not."""
     sent = dict(await at.form())
-    english, code = in_english(at, sent.get("lang")), sent.get("user_code", "")[:40]
+    code = sent.get("user_code", "")[:40]
     if not at.form_holds(sent.get("csrf", "")):
         return error_page(at, "form_too_old")
     async with at.runtime.sessions() as session:
@@ -74,8 +74,8 @@ async def decide_device(at: At, _: Public) -> Response:
         await _count(at, f"device|{login.account_id}", at.settings.tries_per_account)
         await _count(at, f"device|{at.address()}", at.settings.tries_per_address)
     except TooMany as problem:
-        told = problem.en if english else problem.zh
-        answer = await _form(at, code, english=english, trouble=told, status=429)
+        told = at.t(problem.zh, problem.en)
+        answer = await _form(at, code, trouble=told, status=429)
         answer.headers.update(problem.headers)
         return answer
     decision = sent.get("decision")
@@ -89,15 +89,15 @@ async def decide_device(at: At, _: Public) -> Response:
             elif decision == "deny":
                 row.state = "denied"
     if row is None or client is None or not client.active:
-        wrong = (
+        wrong = at.t(
             "没有找到这个代码。请核对终端上显示的代码,或在终端上重新开始。",
             "There is no such code. Compare it with the terminal, or start again there.",
         )
-        return await _form(at, code, english=english, trouble=wrong[english], status=422)
+        return await _form(at, code, trouble=wrong, status=422)
     if decision in ("agree", "deny"):
         done = "agreed" if decision == "agree" else "denied"
-        return page("device.html", english=english, step=done)
-    return _confirm(at, row, client, code, english=english)
+        return page("device.html", at, step=done)
+    return _confirm(at, row, client, code)
 
 
 async def _count(at: Web, what: str, limit: int) -> None:
@@ -116,40 +116,32 @@ def _to_login(code: str) -> Response:
     return RedirectResponse(f"{LOGIN}?{urlencode({'return_to': here})}", 303, NO_STORE)
 
 
-async def _form(
-    at: Web, code: str, *, english: bool, trouble: str = "", status: int = 200
-) -> Response:
+async def _form(at: Web, code: str, *, trouble: str = "", status: int = 200) -> Response:
     async with at.runtime.sessions() as session:
         login = await logins.current(session, at.cookie("beam_login"))
     if login is None:
         return _to_login(code)
-    other = urlencode({"user_code": code, "lang": "zh" if english else "en"})
     return _page(
         at,
-        english=english,
         status=status,
-        switch=f"{DEVICE_PAGE}?{other}",
         step="code",
         code=code,
         trouble=trouble,
     )
 
 
-def _confirm(
-    at: Web, row: DeviceRequest, client: Client, code: str, *, english: bool
-) -> HTMLResponse:
+def _confirm(at: Web, row: DeviceRequest, client: Client, code: str) -> HTMLResponse:
     return _page(
         at,
-        english=english,
         step="confirm",
         code=devices.shown(devices.normal(code)),
-        client=client.name_en if english else client.name,
-        tells=[TELLS[scope][english] for scope in row.scope.split() if scope in TELLS],
+        client=client.name_en if at.english else client.name,
+        tells=[TELLS[scope][at.english] for scope in row.scope.split() if scope in TELLS],
     )
 
 
-def _page(at: Web, *, english: bool, **fields: Any) -> HTMLResponse:
+def _page(at: Web, **fields: Any) -> HTMLResponse:
     key = at.form_key()
-    response = page("device.html", english=english, csrf=at.form_token(key), **fields)
+    response = page("device.html", at, csrf=at.form_token(key), **fields)
     at.set_cookie(response, "beam_form", key)
     return response

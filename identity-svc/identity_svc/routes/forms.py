@@ -20,7 +20,6 @@ async def form(
     path: str,
     return_to: str,
     *,
-    english: bool,
     status: int = 200,
     problems: Problems | None = None,
     key: str | None = None,
@@ -33,22 +32,21 @@ async def form(
         client = await waiting(at, return_to)
         if client is None:
             return error_page(at, "invalid_request")
-        name = client.name_en if english else client.name
+        name = client.name_en if at.english else client.name
         targets = f"'self' {client.origin}"
     key = key or at.form_key()
-    other = urlencode({"return_to": return_to, "lang": "zh" if english else "en"})
-    onward = urlencode({"return_to": return_to, "lang": "en" if english else "zh"})
+    query = urlencode({"return_to": return_to})
     response = page(
         template,
-        english=english,
+        at,
         status=status,
-        switch=f"{path}?{other}",
+        here=f"{path}?{query}",
         form_targets=targets,
         client=name,
         path=path,
         csrf=at.form_token(key),
         return_to=return_to,
-        onward=onward,
+        onward=query,
         problems=problems or [],
         upstream=_upstream(at),
         **fields,
@@ -65,11 +63,12 @@ def _upstream(at: Web) -> tuple[str, str] | None:
     return settings.upstream_oidc_name, settings.upstream_oidc_name_en
 
 
-def too_old(english: bool) -> str:
+def too_old(at: Web) -> str:
     """What to say when a form is not one that we gave to this browser."""
-    if english:
-        return "This page is too old, or the browser keeps no cookies. Please start again."
-    return "此页面放置太久或浏览器没有保存 Cookie。请重新操作。"
+    return at.t(
+        "此页面放置太久或浏览器没有保存 Cookie。请重新操作。",
+        "This page is too old, or the browser keeps no cookies. Please start again.",
+    )
 
 
 def signed_in(at: Web, cookie: str, return_to: str) -> Response:

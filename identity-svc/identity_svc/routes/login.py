@@ -14,7 +14,7 @@ from .. import logins
 from ..models import Client
 from ..sign_in import passkeys
 from .forms import Problems, form, signed_in, too_old
-from .pages import error_page, in_english, page
+from .pages import error_page, page
 from .waiting import waiting
 from .web import At, Web
 
@@ -25,7 +25,6 @@ LOGIN = "/oauth2/login"
 async def _page(
     at: Web,
     return_to: str,
-    english: bool,
     *,
     login: str = "",
     problems: Problems | None = None,
@@ -39,7 +38,6 @@ async def _page(
         "login.html",
         LOGIN,
         return_to,
-        english=english,
         status=status,
         problems=problems,
         key=key,
@@ -53,44 +51,36 @@ async def _page(
 async def again(
     at: Web,
     return_to: str,
-    english: bool,
     problems: Problems,
     status: int = 422,
     *,
     login: str = "",
 ) -> HTMLResponse:
     """The login page once more, with what was typed, the password excepted."""
-    return await _page(at, return_to, english, login=login, problems=problems, status=status)
+    return await _page(at, return_to, login=login, problems=problems, status=status)
 
 
 @router.get("/oauth2/login")
-async def login_page(
-    at: At, _: Public, return_to: str = "", lang: str | None = None
-) -> HTMLResponse:
+async def login_page(at: At, _: Public, return_to: str = "") -> HTMLResponse:
     """The login page."""
-    return await _page(at, return_to, in_english(at, lang))
+    return await _page(at, return_to)
 
 
 @router.post("/oauth2/login")
 async def sign_in(at: At, _: Public) -> Response:
     """Sign in and go on to where the person wanted to go."""
     sent = dict(await at.form())
-    english = in_english(at, sent.get("lang"))
     login, password = sent.get("login", "").strip()[:64], sent.get("password", "")
-    return_to = sent.get("return_to", "")
-
-    def t(zh: str, en: str) -> str:
-        return en if english else zh
-
+    return_to, t = sent.get("return_to", ""), at.t
     if not at.form_holds(sent.get("csrf", "")):
-        return await again(at, return_to, english, [("login", too_old(english))])
+        return await again(at, return_to, [("login", too_old(at))])
     missing: Problems = []
     if not login:
         missing.append(("login", t("请填写手机号或工号。", "Enter your phone or staff number.")))
     if not password:
         missing.append(("password", t("请填写密码。", "Enter your password.")))
     if missing:
-        return await again(at, return_to, english, missing, login=login)
+        return await again(at, return_to, missing, login=login)
     if return_to and await waiting(at, return_to) is None:
         return error_page(at, "invalid_request")
     try:
@@ -98,7 +88,7 @@ async def sign_in(at: At, _: Public) -> Response:
     except (logins.WrongLogin, TooMany) as problem:
         status = 429 if isinstance(problem, TooMany) else 422
         told = [("login", t(problem.zh, problem.en))]
-        response = await again(at, return_to, english, told, status, login=login)
+        response = await again(at, return_to, told, status, login=login)
         response.headers.update(problem.headers)
         return response
     return signed_in(at, cookie, return_to)
@@ -112,21 +102,19 @@ async def logout_page(
     client_id: str = "",
     post_logout_redirect_uri: str = "",
     state: str = "",
-    lang: str | None = None,
 ) -> Response:
     """RP-initiated logout: at once with a good id_token_hint of this sign-in, else ask first."""
-    english = in_english(at, lang)
     back = await _logout_target(at, client_id, id_token_hint, post_logout_redirect_uri, state)
     async with at.runtime.sessions() as session:
         login = await logins.current(session, at.cookie("beam_login"))
     claims = await _hint(at, id_token_hint, client_id)
     if login is None or (claims is not None and claims.get("sid") == login.id):
-        return await _signed_out(at, back, english=english)
+        return await _signed_out(at, back)
     key = at.form_key()
     place = urlsplit(back)
     response = page(
         "logout.html",
-        english=english,
+        at,
         form_targets=f"'self' {place.scheme}://{place.netloc}" if back else "'self'",
         done=False,
         csrf=at.form_token(key),
@@ -140,23 +128,20 @@ async def logout_page(
 async def sign_out(at: At, _: Public) -> Response:
     """Sign out, after the person said so."""
     sent = dict(await at.form())
-    english = in_english(at, sent.get("lang"))
     if not at.form_holds(sent.get("csrf", "")):
         return error_page(at, "form_too_old")
     kept = dict(parse_qsl(sent.get("return_to", "")))
     address, _mark, _query = kept.get("to", "").partition("?")
     allowed = await _logout_target(at, kept.get("client_id", ""), "", address, "")
-    return await _signed_out(at, kept["to"] if allowed else "", english=english)
+    return await _signed_out(at, kept["to"] if allowed else "")
 
 
-async def _signed_out(at: Web, back: str, *, english: bool) -> Response:
+async def _signed_out(at: Web, back: str) -> Response:
     async with at.runtime.sessions.begin() as session:
         login = await logins.current(session, at.cookie("beam_login"))
         if login is not None:
             await logins.sign_out(session, login)
-    response: Response = (
-        RedirectResponse(back, 303) if back else page("logout.html", english=english, done=True)
-    )
+    response: Response = RedirectResponse(back, 303) if back else page("logout.html", at, done=True)
     at.drop_cookie(response, "beam_login")
     return response
 

@@ -180,7 +180,9 @@ async def _authorize(at: Web, parameters: Parameters) -> Response:
     answer = await provide(at, lambda provider: provider.authorize(request, login, now()))
     if "Location" not in answer.headers:
         return error_page(at, str(answer.body["error"]))
-    return answered(answer)
+    response = answered(answer)
+    at.keep_view(response)
+    return response
 
 
 PUSHED = shown(

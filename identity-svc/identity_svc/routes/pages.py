@@ -8,9 +8,8 @@ from fastapi import Request, Response
 from fastapi.responses import HTMLResponse
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from kit import context
+from kit import context, views
 from kit.errors import Problem
-from kit.problems import wants_english
 
 from .web import Web
 
@@ -25,35 +24,32 @@ def _templates() -> Environment:
     )
 
 
-def in_english(at: Web, chosen: str | None) -> bool:
-    """What the person chose, else what the browser prefers."""
-    if chosen in ("en", "zh"):
-        return chosen == "en"
-    return wants_english(at.request.headers.get("accept-language"))
-
-
 def page(
     template: str,
+    at: Web,
     *,
-    english: bool,
     status: int = 200,
-    switch: str = "",
+    here: str = "",
     form_targets: str = "'self'",
     script: str = "",
     **fields: Any,
 ) -> HTMLResponse:
-    """A page under a content policy that lets nothing in but its own style. `form_targets` are
-    the origins that a form may lead to, redirects included; `script` the address of the one
-    script that may run."""
-    nonce = secrets.token_urlsafe(16)
+    """A page in the person's language and size, under a content policy that lets nothing in but
+    its own style. `here` is where it can be opened again, when not at the request's own address;
+    `form_targets` are the origins that a form may lead to, redirects included; `script` the
+    address of the one script that may run."""
+    nonce, view, here = secrets.token_urlsafe(16), at.view, here or at.here
     html = (
         _templates()
         .get_template(template)
         .render(
             nonce=nonce,
-            english=english,
-            switch=switch,
-            t=lambda zh, en: en if english else zh,
+            english=view.english,
+            large=view.large,
+            large_style=views.LARGE,
+            other_language=views.switched(here, lang="zh" if view.english else "en"),
+            other_size=views.switched(here, text="standard" if view.large else "large"),
+            t=view.t,
             script=script,
             **fields,
         )
@@ -69,15 +65,17 @@ def page(
         "referrer-policy": "same-origin",
         "x-content-type-options": "nosniff",
         "x-frame-options": "DENY",
-        "content-language": "en" if english else "zh-CN",
+        "content-language": "en" if view.english else "zh-CN",
         "vary": "accept-language, cookie",
     }
-    return HTMLResponse(html, status, headers)
+    response = HTMLResponse(html, status, headers)
+    at.keep_view(response)
+    return response
 
 
 def error_page(at: Web, code: str) -> HTMLResponse:
     """An authorization request that may not be answered to any client."""
-    return page("error.html", english=in_english(at, None), status=400, code=code)
+    return page("error.html", at, status=400, code=code)
 
 
 def trouble_page(request: Request, problem: Problem) -> Response | None:
@@ -85,12 +83,7 @@ def trouble_page(request: Request, problem: Problem) -> Response | None:
     browser = "text/html" in request.headers.get("accept", "")
     if problem.status < 500 or not browser or not request.url.path.startswith("/oauth2/"):
         return None
-    english = wants_english(request.headers.get("accept-language"))
-    shown = page(
-        "trouble.html",
-        english=english,
-        status=problem.status,
-        request_id=context.request_id.get(),
-    )
+    at = getattr(request.state, "web", None) or Web(request)
+    shown = page("trouble.html", at, status=problem.status, request_id=context.request_id.get())
     shown.headers.update(problem.headers)
     return shown

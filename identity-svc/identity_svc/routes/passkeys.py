@@ -16,7 +16,7 @@ from ..schemas_passkeys import NewPasskey, PasskeyOptions, PasskeyView
 from ..sign_in import passkeys, ways
 from .forms import signed_in, too_old
 from .login import again
-from .pages import error_page, in_english
+from .pages import error_page
 from .sign_in_ways import Owner
 from .waiting import waiting
 from .web import At
@@ -76,9 +76,9 @@ async def passkey_script(_: Public) -> Response:
 async def sign_in_by_passkey(at: At, _: Public) -> Response:
     """Sign in with what the device answered."""
     sent = dict(await at.form())
-    english, return_to = in_english(at, sent.get("lang")), sent.get("return_to", "")
+    return_to = sent.get("return_to", "")
     if not at.form_holds(sent.get("csrf", "")):
-        return await again(at, return_to, english, [("login", too_old(english))])
+        return await again(at, return_to, [("login", too_old(at))])
     if return_to and await waiting(at, return_to) is None:
         return error_page(at, "invalid_request")
     try:
@@ -95,8 +95,8 @@ async def sign_in_by_passkey(at: At, _: Public) -> Response:
         )
     except Problem as problem:
         status = 429 if isinstance(problem, TooMany) else 422
-        told = problem.en if english else problem.zh
-        response = await again(at, return_to, english, [("login", told)], status)
+        told = at.t(problem.zh, problem.en)
+        response = await again(at, return_to, [("login", told)], status)
         response.headers.update(problem.headers)
         return response
     return signed_in(at, cookie, return_to)

@@ -15,7 +15,7 @@ from kit.errors import Problem
 from .. import identifiers, phone_codes
 from ..sign_in import phones
 from .forms import Problems, form, signed_in, too_old
-from .pages import error_page, in_english
+from .pages import error_page
 from .waiting import waiting
 from .web import At, Web
 
@@ -38,7 +38,6 @@ class Step:
 
     at: Web
     path: str
-    english: bool
     sent: dict[str, str]
     shown: dict[str, Any] = field(default_factory=dict)
 
@@ -57,7 +56,6 @@ class Step:
             "phone.html",
             self.path,
             self.return_to,
-            english=self.english,
             status=status or (422 if problems else 200),
             problems=problems,
             **shown,
@@ -72,7 +70,6 @@ class Step:
             "register.html",
             REGISTER,
             self.return_to,
-            english=self.english,
             status=status or (422 if problems else 200),
             problems=problems,
             phone=phone,
@@ -83,23 +80,21 @@ class Step:
 
 
 @router.get("/oauth2/login/code")
-async def code_page(at: At, _: Public, return_to: str = "", lang: str | None = None) -> Response:
+async def code_page(at: At, _: Public, return_to: str = "") -> Response:
     """Ask for the number that a code shall go to."""
-    return await Step(at, CODE, in_english(at, lang), {"return_to": return_to}).page()
+    return await Step(at, CODE, {"return_to": return_to}).page()
 
 
 @router.get("/oauth2/register")
-async def registration_page(
-    at: At, _: Public, return_to: str = "", lang: str | None = None
-) -> Response:
+async def registration_page(at: At, _: Public, return_to: str = "") -> Response:
     """The same for who wants to register."""
-    return await Step(at, REGISTER, in_english(at, lang), {"return_to": return_to}).page()
+    return await Step(at, REGISTER, {"return_to": return_to}).page()
 
 
 @router.get("/oauth2/reset")
-async def reset_page(at: At, _: Public, return_to: str = "", lang: str | None = None) -> Response:
+async def reset_page(at: At, _: Public, return_to: str = "") -> Response:
     """The same for who has forgotten a password."""
-    return await Step(at, RESET, in_english(at, lang), {"return_to": return_to}).page()
+    return await Step(at, RESET, {"return_to": return_to}).page()
 
 
 @router.post("/oauth2/login/code")
@@ -122,9 +117,9 @@ async def reset_on_page(at: At, _: Public) -> Response:
 
 async def _handled(at: Web, path: str) -> Response:
     sent = dict(await at.form())
-    step = Step(at, path, in_english(at, sent.get("lang")), sent)
+    step = Step(at, path, sent)
     if not at.form_holds(sent.get("csrf", "")):
-        return await step.page([("phone", too_old(step.english))])
+        return await step.page([("phone", too_old(step.at))])
     if step.return_to and await waiting(at, step.return_to) is None:
         return error_page(at, "invalid_request")
     name = sent.get("step")
@@ -136,7 +131,7 @@ async def _handled(at: Web, path: str) -> Response:
         phone = identifiers.phone(step.of("phone", 40))
     except identifiers.Unfit as unfit:
         step.shown["phone"] = step.of("phone", 40)
-        return await step.page([("phone", unfit.en if step.english else unfit.zh)])
+        return await step.page([("phone", step.at.t(unfit.zh, unfit.en))])
     step.shown["phone"] = phone
     try:
         if name == "send":
@@ -147,9 +142,7 @@ async def _handled(at: Web, path: str) -> Response:
         return await _enter(step, phone)
     except Problem as problem:
         place = "code" if step.shown.get("code_id") else "phone"
-        response = await step.page(
-            [(place, problem.en if step.english else problem.zh)], problem.status
-        )
+        response = await step.page([(place, step.at.t(problem.zh, problem.en))], problem.status)
         response.headers.update(problem.headers)
         return response
 
@@ -166,7 +159,7 @@ async def _send(step: Step, phone: str) -> Response:
         per_address=at.settings.codes_per_address,
     )
     if outcome == "refused":
-        return await step.page([("phone", NOT_SENT[step.english])], 503)
+        return await step.page([("phone", NOT_SENT[at.english])], 503)
     step.shown["code_id"] = code_id
     return await step.page()
 
@@ -190,7 +183,7 @@ async def _reset(step: Step, phone: str) -> Response:
     try:
         password = identifiers.password(step.sent.get("password", ""))
     except identifiers.Unfit as unfit:
-        return await step.page([("password", unfit.en if step.english else unfit.zh)])
+        return await step.page([("password", step.at.t(unfit.zh, unfit.en))])
     done = await phones.reset_password(
         at.door,
         phone=phone,
@@ -207,7 +200,7 @@ async def _register(step: Step) -> Response:
     at, proof, problems = step.at, step.sent.get("proof", ""), []
     proven = phones.read_ticket(at.runtime.vault, proof, at.form_key()) if proof else None
     if proof and proven is None:
-        return await step.page([("phone", too_old(step.english))])
+        return await step.page([("phone", too_old(step.at))])
     password = step.sent.get("password", "")
     read: dict[str, str] = {}
     for name, check, needed in (
@@ -220,7 +213,7 @@ async def _register(step: Step) -> Response:
             if needed:
                 read[name] = check(step.sent.get(name, "")[:200])
         except identifiers.Unfit as unfit:
-            problems.append((name, unfit.en if step.english else unfit.zh))
+            problems.append((name, step.at.t(unfit.zh, unfit.en)))
     shown = proven or step.of("phone", 40)
     if problems:
         return await step.details(shown, proof, problems)
@@ -235,7 +228,7 @@ async def _register(step: Step) -> Response:
             address=at.address(),
         )
     except Problem as problem:
-        told = [("name", problem.en if step.english else problem.zh)]
+        told = [("name", step.at.t(problem.zh, problem.en))]
         return await step.details(shown, proof, told, problem.status)
     if cookie is not None:
         return signed_in(at, cookie, step.return_to)

@@ -11,8 +11,8 @@ from kit.secrets import mask_id_number, mask_name, mask_phone
 
 from .. import accounts, levels, logins, phone_codes
 from ..models import Account, LoginSession
-from ..provider import LOGIN, STEP_UP
-from .pages import error_page, in_english, page
+from ..provider import LOGIN
+from .pages import error_page, page
 from .waiting import waiting
 from .web import At, Web
 
@@ -22,16 +22,16 @@ NO_STORE = {"cache-control": "no-store"}
 
 
 @router.get("/oauth2/step-up")
-async def step_up_page(at: At, _: Public, return_to: str = "", lang: str | None = None) -> Response:
+async def step_up_page(at: At, _: Public, return_to: str = "") -> Response:
     """The next thing to prove, or back to the client when nothing is left."""
-    return await _next(at, return_to, english=in_english(at, lang))
+    return await _next(at, return_to)
 
 
 @router.post("/oauth2/step-up")
 async def step_up(at: At, _: Public) -> Response:
     """Send a code, take a code, or have the name checked, as the form says."""
     sent = dict(await at.form())
-    english, return_to = in_english(at, sent.get("lang")), sent.get("return_to", "")
+    return_to = sent.get("return_to", "")
     if not at.form_holds(sent.get("csrf", "")):
         return error_page(at, "form_too_old")
     async with at.runtime.sessions() as session:
@@ -39,7 +39,7 @@ async def step_up(at: At, _: Public) -> Response:
         account = await session.get(Account, login.account_id) if login else None
         phone = accounts.phone_of(at.runtime.vault, account) if account else None
     if login is None:
-        return await _next(at, return_to, english=english)
+        return await _next(at, return_to)
     code_id, trouble, status = sent.get("code_id", "")[:80], "", 422
     try:
         match sent.get("step"):
@@ -55,7 +55,7 @@ async def step_up(at: At, _: Public) -> Response:
                 )
                 if outcome == "refused":
                     code_id, status = "", 503
-                    trouble = NOT_SENT[english]
+                    trouble = NOT_SENT[at.english]
             case "code" if phone:
                 await _take_code(at, login, phone, code_id, sent.get("code", "").strip())
                 code_id = ""
@@ -66,10 +66,8 @@ async def step_up(at: At, _: Public) -> Response:
             case _:
                 return error_page(at, "invalid_request")
     except Problem as problem:
-        trouble, status = problem.en if english else problem.zh, problem.status
-    return await _next(
-        at, return_to, english=english, code_id=code_id, trouble=trouble, status=status
-    )
+        trouble, status = at.t(problem.zh, problem.en), problem.status
+    return await _next(at, return_to, code_id=code_id, trouble=trouble, status=status)
 
 
 async def _take_code(at: Web, login: LoginSession, phone: str, code_id: str, code: str) -> None:
@@ -87,7 +85,6 @@ async def _next(
     at: Web,
     return_to: str,
     *,
-    english: bool,
     code_id: str = "",
     trouble: str = "",
     status: int = 422,
@@ -105,14 +102,12 @@ async def _next(
     if login.acr >= request.level:
         return RedirectResponse(return_to, 303, NO_STORE)
     key = at.form_key()
-    other = urlencode({"return_to": return_to, "lang": "zh" if english else "en"})
     response: HTMLResponse = page(
         "step_up.html",
-        english=english,
+        at,
         status=status if trouble else 200,
-        switch=f"{STEP_UP}?{other}",
         form_targets=f"'self' {request.origin}",
-        client=request.name_en if english else request.name,
+        client=request.name_en if at.english else request.name,
         csrf=at.form_token(key),
         return_to=return_to,
         code_id=code_id,

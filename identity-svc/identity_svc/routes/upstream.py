@@ -11,7 +11,7 @@ from kit.auth import Public
 from ..providers.upstream import Asking, Away, NotBelieved
 from ..sign_in import upstream as sign_in
 from .forms import signed_in
-from .pages import error_page, in_english, page
+from .pages import error_page, page
 from .waiting import waiting
 from .web import At, Web
 
@@ -39,20 +39,19 @@ TEXTS = {
 
 
 @router.get("/oauth2/upstream")
-async def leave(at: At, _: Public, return_to: str = "", lang: str | None = None) -> Response:
+async def leave(at: At, _: Public, return_to: str = "") -> Response:
     """To the provider above, if there is one."""
-    english = in_english(at, lang)
     if return_to and await waiting(at, return_to) is None:
         return error_page(at, "invalid_request")
     upstream = at.outside.upstream
     if upstream is None:
-        return _told(at, "away", return_to, english=english, status=404)
+        return _told(at, "away", return_to, status=404)
     asking, key = Asking.new(), at.form_key()
     try:
         place = await upstream.address(asking)
     except Away as why:
         log.warning("the provider above is away: %s", why)
-        return _told(at, "away", return_to, english=english, status=503)
+        return _told(at, "away", return_to, status=503)
     async with at.runtime.sessions.begin() as session:
         await sign_in.remember(session, at.runtime.vault, asking, browser=key, return_to=return_to)
     response = RedirectResponse(place, 303, {"cache-control": "no-store"})
@@ -70,15 +69,15 @@ async def come_back(
     iss: str | None = None,
 ) -> Response:
     """Back from the provider, with a code or without."""
-    english, upstream, key = in_english(at, None), at.outside.upstream, at.cookie("beam_form")
+    upstream, key = at.outside.upstream, at.cookie("beam_form")
     back = None
     if upstream is not None and key is not None and state:
         async with at.runtime.sessions.begin() as session:
             back = await sign_in.returned(session, at.runtime.vault, state[:200], key)
     if upstream is None or back is None or iss not in (None, upstream.issuer):
-        return _told(at, "not_believed", "", english=english)
+        return _told(at, "not_believed", "")
     if error or not code:
-        return _told(at, "refused", back.return_to, english=english)
+        return _told(at, "refused", back.return_to)
     try:
         claims = await upstream.claims(code[:4096], back.asking)
         async with at.runtime.sessions.begin() as session:
@@ -87,23 +86,26 @@ async def come_back(
             )
     except Away as why:
         log.warning("the provider above is away: %s", why)
-        return _told(at, "away", back.return_to, english=english, status=503)
+        return _told(at, "away", back.return_to, status=503)
     except NotBelieved as why:
         log.warning("the provider above is not believed: %s", why)
-        return _told(at, "not_believed", back.return_to, english=english)
+        return _told(at, "not_believed", back.return_to)
     except sign_in.NotEnough:
-        return _told(at, "not_enough", back.return_to, english=english, status=422)
+        return _told(at, "not_enough", back.return_to, status=422)
     except sign_in.Closed:
-        return _told(at, "closed", back.return_to, english=english, status=422)
+        return _told(at, "closed", back.return_to, status=422)
     return signed_in(at, cookie, back.return_to)
 
 
-def _told(at: Web, what: str, return_to: str, *, english: bool, status: int = 400) -> HTMLResponse:
-    query = {"lang": "en" if english else "zh", **({"return_to": return_to} if return_to else {})}
+def _told(at: Web, what: str, return_to: str, *, status: int = 400) -> HTMLResponse:
+    others = (
+        f"/oauth2/login?{urlencode({'return_to': return_to})}" if return_to else "/oauth2/login"
+    )
     return page(
         "upstream.html",
-        english=english,
+        at,
+        here=others,
         status=status,
-        text=TEXTS[what][english],
-        others=f"/oauth2/login?{urlencode(query)}",
+        text=TEXTS[what][at.english],
+        others=others,
     )

@@ -2,14 +2,17 @@
 
 import hmac
 import secrets
+from functools import cached_property
 from typing import Annotated
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qs, parse_qsl, urlencode
 
 from fastapi import Depends, Request, Response
 from fastapi.responses import JSONResponse, RedirectResponse
 
+from kit import views
 from kit.peers import Peers
 from kit.runtime import Runtime
+from kit.views import View
 
 from ..keys import SigningKeys
 from ..logins import Doorman
@@ -39,6 +42,8 @@ class Web:
         self.outside: Outside = runtime.parts["outside"]
         self.secure = settings.issuer.startswith("https://")
         self._prefix = "__Host-" if self.secure else ""
+        self.sent: dict[str, str] = {}
+        """The fields of the form, once it has been read."""
 
     def query(self) -> Parameters:
         return _read(self.request.scope["query_string"])
@@ -46,7 +51,47 @@ class Web:
     async def form(self) -> Parameters:
         kind = self.request.headers.get("content-type", "").partition(";")[0].strip().lower()
         body = await self.request.body()
-        return _read(body) if kind == FORM and len(body) <= LARGEST else UNREADABLE
+        fields = _read(body) if kind == FORM and len(body) <= LARGEST else UNREADABLE
+        self.sent = dict(fields)
+        return fields
+
+    @cached_property
+    def view(self) -> View:
+        """Language and size of the page that answers; for a form's answer, ask after `form()`."""
+        request = self.request
+        query = request.query_params
+        back = query.get("return_to") or self.sent.get("return_to") or ""
+        asked = (
+            query.get("ui_locales") or parse_qs(back.partition("?")[2]).get("ui_locales", [""])[0]
+        )
+        return views.read(
+            query=query,
+            cookies=request.cookies,
+            accept_language=request.headers.get("accept-language"),
+            sent=self.sent,
+            ui_locales=asked,
+        )
+
+    @property
+    def english(self) -> bool:
+        return self.view.english
+
+    def t(self, zh: str, en: str) -> str:
+        return self.view.t(zh, en)
+
+    @property
+    def here(self) -> str:
+        """Where this page can be opened again: its own address, for a form's answer the form's."""
+        url = self.request.url
+        if self.request.method == "GET":
+            return f"{url.path}?{url.query}" if url.query else url.path
+        fields = {n: self.sent[n] for n in ("return_to", "user_code") if self.sent.get(n)}
+        return f"{url.path}?{urlencode(fields)}" if fields else url.path
+
+    def keep_view(self, response: Response) -> None:
+        """Remember what the person has just chosen."""
+        for line in self.view.cookie_lines(secure=self.secure):
+            response.headers.append("set-cookie", line)
 
     def cookie(self, name: str) -> str | None:
         value = self.request.cookies.get(self._prefix + name)
@@ -91,7 +136,8 @@ def _read(raw: bytes) -> Parameters:
 
 
 async def _web(request: Request) -> Web:
-    return Web(request)
+    at = request.state.web = Web(request)
+    return at
 
 
 At = Annotated[Web, Depends(_web)]
