@@ -24,6 +24,7 @@ from .db import open_engine, open_sessions
 from .db_watch import DatabaseWatch
 from .inbox import Subscribers
 from .jobs import Jobs, Runner
+from .lane import Lane
 from .pages import Cursors
 from .revocations import Watcher
 from .runtime import Checks, Runtime
@@ -66,6 +67,7 @@ def create_app(
         redoc_url=None,
         generate_unique_id_function=lambda route: route.name,
     )
+    app.add_middleware(Lane)
     app.add_middleware(BodyLimit, limit=max_body)
     app.add_middleware(telemetry.RequestTelemetry, service=settings.service)
     errors.install(app)

@@ -35,7 +35,10 @@ class Out(BaseModel):
 
 class BeamRoute(APIRoute):
     def get_route_handler(self) -> Handler:
-        handle = super().get_route_handler()
+        return self.transaction(super().get_route_handler())
+
+    def transaction(self, handle: Handler) -> Handler:
+        """`handle` with everything that is the same for all routes around it."""
         writes = bool({"POST", "PUT", "PATCH", "DELETE"} & (self.methods or set()))
         key_needed = "POST" in (self.methods or set()) and self.status_code == 201
         path, action = self.path, self.name
