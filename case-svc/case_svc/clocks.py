@@ -1,4 +1,5 @@
-"""The lawful clock of a case: limits in working days, pauses, and the explanation of each day."""
+"""The lawful clock of a case: limits in the days that its item says (working days, or natural days
+where its law says so), pauses, and the explanation of each day."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,7 +10,7 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from kit import clock
-from kit.clock import CaseClock, WorkCalendar
+from kit.clock import CaseClock, Unit, WorkCalendar
 
 from .models import Case, Pause
 
@@ -35,6 +36,14 @@ def in_working_days(days: int) -> date:
     return WorkCalendar.load().add_working_days(today(), days).due
 
 
+def _units(case: Case) -> dict[str, Unit]:
+    """Drafts of before items said it count working days."""
+    return {
+        "promised_unit": case.item.get("promise_unit", "working_day"),
+        "statutory_unit": case.item.get("statutory_unit", "working_day"),
+    }
+
+
 def _value(case: Case, pauses: Sequence[Pause]) -> CaseClock | None:
     if case.accepted_on is None:
         return None
@@ -42,6 +51,7 @@ def _value(case: Case, pauses: Sequence[Pause]) -> CaseClock | None:
         started=case.accepted_on,
         promised=case.item["promise_days"],
         statutory=case.item["statutory_days"],
+        **_units(case),
         pauses=tuple(
             clock.Pause(start=pause.started_on, end=pause.ended_on, reason=pause.reason)
             for pause in pauses
@@ -55,8 +65,9 @@ def deadlines(case: Case, pauses: Sequence[Pause]) -> Due:
     value, calendar = _value(case, pauses), WorkCalendar.load()
     if value is None:
         raise ValueError("the clock of a case starts with its acceptance")
-    promised = calendar.add_working_days(value.started, value.promised)
-    return Due(promised.due, calendar.add_working_days(value.started, value.statutory).due)
+    promised = calendar.add_days(value.started, value.promised, value.promised_unit)
+    statutory = calendar.add_days(value.started, value.statutory, value.statutory_unit)
+    return Due(promised.due, statutory.due)
 
 
 async def shown(session: AsyncSession, case: Case) -> dict[str, Any]:
@@ -66,12 +77,14 @@ async def shown(session: AsyncSession, case: Case) -> dict[str, Any]:
     limits = {
         "promised_days": case.item["promise_days"],
         "statutory_days": case.item["statutory_days"],
+        **_units(case),
     }
     if value is None:
         return limits | {
             "state": "not_started",
             "colour": None,
             "used_days": 0,
+            "statutory_used_days": 0,
             "promised_due": None,
             "statutory_due": None,
             "provisional": False,
@@ -83,6 +96,7 @@ async def shown(session: AsyncSession, case: Case) -> dict[str, Any]:
         "state": "stopped" if value.stopped else running,
         "colour": reading.colour,
         "used_days": reading.used,
+        "statutory_used_days": reading.statutory_used,
         "promised_due": reading.promised_due,
         "statutory_due": reading.statutory_due,
         "provisional": reading.provisional,

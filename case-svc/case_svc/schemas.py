@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from contracts.case import Delivery
+from kit.clock import Unit
 from kit.routing import In, Out
 
 Region = Annotated[str, Field(pattern=r"^\d{6}$", examples=["310115"])]
@@ -143,13 +144,18 @@ class TimelineOut(Out):
 
 
 class ClockOut(Out):
-    """The lawful clock in working days, with an explanation of every day."""
+    """The lawful clock, each limit in working days, or in natural days where the item's law counts
+    those; with an explanation of every day."""
 
     state: Literal["not_started", "running", "paused", "stopped"]
     colour: Literal["green", "yellow", "red"] | None
     promised_days: int
+    promised_unit: Unit
     statutory_days: int
+    statutory_unit: Unit
     used_days: int
+    """Of the promised limit."""
+    statutory_used_days: int
     promised_due: date | None
     statutory_due: date | None
     provisional: bool

@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 
 from pydantic import BaseModel, ConfigDict, model_validator
 
-from .workdays import DayKind, DayNote, Deadline, WorkCalendar
+from .workdays import DayKind, DayNote, Deadline, Unit, WorkCalendar
 
 __all__ = [
     "CITY",
@@ -22,6 +22,7 @@ __all__ = [
     "Deadline",
     "Pause",
     "Reading",
+    "Unit",
     "WorkCalendar",
     "city_day",
     "now",
@@ -43,9 +44,9 @@ def city_day(moment: datetime) -> date:
 class Colour(StrEnum):
     GREEN = "green"
     YELLOW = "yellow"
-    """A fifth of the promised limit, at least one working day, or less is left."""
+    """A fifth of the promised limit, at least one day, or less is left."""
     RED = "red"
-    """The promised limit is over."""
+    """The promised limit is over, or the statutory one."""
 
 
 class Pause(BaseModel):
@@ -63,11 +64,13 @@ class Pause(BaseModel):
 
 
 class Reading(BaseModel):
-    """What a CaseClock shows on a day. All numbers are working days."""
+    """What a CaseClock shows on a day. Numbers are days of the limit's own unit."""
 
     model_config = ConfigDict(frozen=True)
 
     used: int
+    """Of the promised limit."""
+    statutory_used: int
     promised_remaining: int
     """Negative: so many days late."""
     statutory_remaining: int
@@ -79,7 +82,7 @@ class Reading(BaseModel):
     provisional: bool
     """A due date may be moved by an announcement of holidays."""
     days: list[DayNote]
-    """Every day so far, counted or skipped, with its reason."""
+    """Every day so far, counted to the promised limit or skipped, with its reason."""
 
 
 class CaseClock(BaseModel):
@@ -93,6 +96,8 @@ class CaseClock(BaseModel):
     """The city day of acceptance; it is not counted (民法典 201)."""
     promised: int
     statutory: int
+    promised_unit: Unit = "working_day"
+    statutory_unit: Unit = "working_day"
     pauses: tuple[Pause, ...] = ()
     stopped: date | None = None
     """The day of the decision; nothing is counted after it."""
@@ -140,41 +145,44 @@ class CaseClock(BaseModel):
                 return pause.reason
         return None
 
-    def due(self, limit: int, calendar: WorkCalendar) -> Deadline | None:
-        """When `limit` working days are used up; None while an open pause prevents it."""
+    def due(
+        self, limit: int, calendar: WorkCalendar, unit: Unit = "working_day"
+    ) -> Deadline | None:
+        """When `limit` days of this unit are used up; None while an open pause prevents it."""
         if self.paused:
             since = min(pause.start for pause in self.pauses if pause.end is None)
-            if self._used(since, calendar) < limit:
+            if _used(self._days(since, calendar, unit)) < limit:
                 return None
-        return calendar.add_working_days(self.started, limit, paused=self._reason)
+        return calendar.add_days(self.started, limit, unit, paused=self._reason)
 
-    def _used(self, today: date, calendar: WorkCalendar) -> int:
-        return sum(1 for note in self._days(today, calendar) if note.counted)
+    def _last(self, today: date) -> date:
+        return min(today, self.stopped) if self.stopped else today
 
-    def _days(self, today: date, calendar: WorkCalendar) -> list[DayNote]:
-        end = min(today, self.stopped) if self.stopped else today
+    def _days(self, today: date, calendar: WorkCalendar, unit: Unit) -> list[DayNote]:
         days: list[DayNote] = []
         count = 0
-        for offset in range(1, (end - self.started).days + 1):
-            note = calendar.note(date.fromordinal(self.started.toordinal() + offset))
-            if note.works:
-                reason = self._reason(note.day)
-                if reason is None:
-                    count += 1
-                    note = note.model_copy(update={"counted": count})
-                else:
-                    note = note.model_copy(update={"kind": DayKind.PAUSED, "name": reason})
-            days.append(note)
+        for offset in range(1, (self._last(today) - self.started).days + 1):
+            day = date.fromordinal(self.started.toordinal() + offset)
+            days.append(calendar.counted(day, count, unit, self._reason(day)))
+            count = days[-1].counted or count
         return days
+
+    def _left(self, limit: int, used: int, due: Deadline | None, today: date) -> int:
+        """A limit that ended on a day off runs on to the next working day (民法典 203)."""
+        in_time = due is not None and self._last(today) <= due.due
+        return max(limit - used, 0) if in_time else limit - used
 
     def read(self, today: date, calendar: WorkCalendar | None = None) -> Reading:
         """What the clock shows at the end of `today` (a city day)."""
         calendar = calendar or WorkCalendar.load()
-        days = self._days(today, calendar)
-        used = sum(1 for note in days if note.counted)
-        left = self.promised - used
-        promised, statutory = self.due(self.promised, calendar), self.due(self.statutory, calendar)
-        if left < 0:
+        days = self._days(today, calendar, self.promised_unit)
+        used = _used(days)
+        lawful = _used(self._days(today, calendar, self.statutory_unit))
+        promised = self.due(self.promised, calendar, self.promised_unit)
+        statutory = self.due(self.statutory, calendar, self.statutory_unit)
+        left = self._left(self.promised, used, promised, today)
+        lawful_left = self._left(self.statutory, lawful, statutory, today)
+        if left < 0 or lawful_left < 0:
             colour = Colour.RED
         elif left <= max(1, math.ceil(self.promised / 5)) and self.stopped is None:
             colour = Colour.YELLOW
@@ -182,8 +190,9 @@ class CaseClock(BaseModel):
             colour = Colour.GREEN
         return Reading(
             used=used,
+            statutory_used=lawful,
             promised_remaining=left,
-            statutory_remaining=self.statutory - used,
+            statutory_remaining=lawful_left,
             promised_due=promised.due if promised else None,
             statutory_due=statutory.due if statutory else None,
             paused=self.paused,
@@ -191,3 +200,7 @@ class CaseClock(BaseModel):
             provisional=any(limit.provisional for limit in (promised, statutory) if limit),
             days=days,
         )
+
+
+def _used(days: list[DayNote]) -> int:
+    return sum(1 for note in days if note.counted)

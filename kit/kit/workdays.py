@@ -17,6 +17,8 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, computed_field
 
 DAY = timedelta(days=1)
+Unit = Literal["working_day", "natural_day"]
+"""What a limit counts: working days (行政许可法 82), natural days where its own law says so."""
 MOST_DAYS = 3660
 """The longest limit that is counted; what is longer is a mistake of the caller."""
 _NEW_YEAR_MOVES_FROM = (12, 25)
@@ -40,7 +42,7 @@ class DayKind(StrEnum):
     MAKEUP = "makeup"
     """A weekend day that is worked for a holiday."""
     PAUSED = "paused"
-    """A working day on which the clock stood still."""
+    """A day that would have counted, on which the clock stood still."""
 
 
 class DayNote(BaseModel):
@@ -160,34 +162,46 @@ class WorkCalendar:
         (民法典 201). `paused(day)` gives the reason why the clock stands still on a day, or None.
         n = 0 ends on the first working day from the start on. Raises ValueError for n < 0 or
         more than MOST_DAYS, or when the pauses do not let it end."""
+        return self.add_days(start, n, "working_day", paused=paused)
+
+    def add_natural_days(
+        self, start: date, n: int, *, paused: Callable[[date], str | None] = lambda day: None
+    ) -> Deadline:
+        """The n-th natural day after `start`; when that is no working day, the next working day
+        (民法典 201, 203). Pauses and ValueError as in add_working_days."""
+        return self.add_days(start, n, "natural_day", paused=paused)
+
+    def add_days(
+        self,
+        start: date,
+        n: int,
+        unit: Unit,
+        *,
+        paused: Callable[[date], str | None] = lambda day: None,
+    ) -> Deadline:
+        """The end of a limit of n days of this unit, as add_working_days or add_natural_days."""
         _refuse_absurd(n)
-        if n == 0:
-            return self._rolled([], start)
         days: list[DayNote] = []
         day, count = start, 0
         while count < n:
             if len(days) > 2 * MOST_DAYS:
                 raise ValueError("the pauses do not let the limit end")
             day += DAY
-            note = self.note(day)
-            if note.works:
-                reason = paused(day)
-                if reason is None:
-                    count += 1
-                    note = note.model_copy(update={"counted": count})
-                else:
-                    note = note.model_copy(update={"kind": DayKind.PAUSED, "name": reason})
-            days.append(note)
+            days.append(self.counted(day, count, unit, paused(day)))
+            count = days[-1].counted or count
+        if n == 0 or unit == "natural_day":
+            return self._rolled(days, day)
         return Deadline(due=day, provisional=any(d.provisional for d in days), days=days)
 
-    def add_natural_days(self, start: date, n: int) -> Deadline:
-        """The n-th natural day after `start`; when that is no working day, the next working day
-        (民法典 201, 203). Raises ValueError like add_working_days."""
-        _refuse_absurd(n)
-        days = [
-            self.note(start + DAY * i).model_copy(update={"counted": i}) for i in range(1, n + 1)
-        ]
-        return self._rolled(days, start + DAY * n)
+    def counted(self, day: date, before: int, unit: Unit, paused: str | None) -> DayNote:
+        """The day as a count of `unit` goes on, `before` days into it; `paused` is the reason
+        why the clock stands still on it, or None."""
+        note = self.note(day)
+        if unit == "working_day" and not note.works:
+            return note
+        if paused is not None:
+            return note.model_copy(update={"kind": DayKind.PAUSED, "name": paused})
+        return note.model_copy(update={"counted": before + 1})
 
     def _rolled(self, days: list[DayNote], last: date) -> Deadline:
         due = last

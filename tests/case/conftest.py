@@ -18,7 +18,9 @@ ITEM: dict[str, Any] = {
     "task_code": "11310000MB9000015H4310100005000",
     "applicant_kinds": ["person", "enterprise"],
     "promise_days": 5,
+    "promise_unit": "working_day",
     "statutory_days": 10,
+    "statutory_unit": "natural_day",
     "review_depts": ["SAMR", "FIRE"],
     "materials": [
         {"id": "BIZ", "name": "营业执照", "necessity": "required", "licence_type": "LT-BIZ"},

@@ -6,9 +6,10 @@ from typing import Any
 
 from sqlalchemy import select, text
 
-from case_svc import decisions, timeline
+from case_svc import clocks, decisions, timeline
 from case_svc.models import Case, TimelineEntry
 from contracts.event import Envelope
+from kit.clock import WorkCalendar
 from kit.outbox import Outbox
 from kit.testing import Ground, Running, key
 
@@ -185,12 +186,15 @@ async def test_correction_stops_the_clock_and_the_answer_starts_it(
     me = ground.person("acc_g")
     clock = (await case.client.get(f"{path}/clock", headers=me)).json()
     assert clock["state"] == "paused"
+    assert (clock["promised_unit"], clock["statutory_unit"]) == ("working_day", "natural_day")
     approve = {"outcome": "approved", "opinion": "同意"}
     waiting = await case.client.post(f"/v1/tasks/{task['id']}/decide", json=approve, headers=fire)
     assert waiting.status_code == 409
     assert (await case.client.post(f"{path}/correct", headers=me)).json()["state"] == "in_review"
     clock = (await case.client.get(f"{path}/clock", headers=me)).json()
     assert clock["state"] == "running"
+    lawful = WorkCalendar.load().add_natural_days(clocks.today(), 10).due
+    assert clock["statutory_due"] == lawful.isoformat()
     types = [event.event_type for event in await emitted(case, made["id"])]
     assert types.count("case.correction_requested.v1") == 1
     assert types.count("case.corrected.v1") == 1

@@ -96,10 +96,11 @@ def test_it_is_kept_as_a_document() -> None:
 
 @st.composite
 def clocks(draw: st.DrawFn) -> CaseClock:
+    promised = draw(st.integers(0, 20))
     value = CaseClock(
         started=draw(st.dates(date(2025, 1, 1), date(2027, 12, 31))),
-        promised=draw(st.integers(0, 20)),
-        statutory=draw(st.integers(0, 45)),
+        promised=promised,
+        statutory=promised + draw(st.integers(0, 45)),
     )
     day = value.started
     for _ in range(draw(st.integers(0, 3))):
@@ -140,3 +141,50 @@ def test_a_pause_never_brings_the_due_date_forward(value: CaseClock, length: int
     after = value.pause(day, "鉴定").resume(day + DAY * length).read(value.started).promised_due
     assert after is not None
     assert after >= before
+
+
+def natural(promised: int = 5, statutory: int = 15) -> CaseClock:
+    """Accepted on a Wednesday, eight days before National Day, the law counts natural days."""
+    return CaseClock(
+        started=date(2026, 9, 16),
+        promised=promised,
+        statutory=statutory,
+        statutory_unit="natural_day",
+    )
+
+
+def test_natural_days_count_weekends_and_end_after_the_holiday() -> None:
+    reading = natural().read(date(2026, 9, 21))
+    assert (reading.used, reading.statutory_used) == (4, 5)  # Sunday 09-20 is worked
+    assert (reading.promised_remaining, reading.statutory_remaining) == (1, 10)
+    assert reading.promised_due == date(2026, 9, 22)
+    assert reading.statutory_due == date(2026, 10, 8)  # the 15th day is 10-01, a holiday
+
+
+def test_a_limit_that_ended_on_a_holiday_is_over_after_the_next_working_day() -> None:
+    clock = natural(promised=40)
+    assert clock.read(date(2026, 10, 8)).statutory_remaining == 0
+    assert clock.read(date(2026, 10, 8)).colour is Colour.GREEN
+    late = clock.read(date(2026, 10, 9))
+    assert late.statutory_remaining < 0
+    assert late.colour is Colour.RED
+
+
+def test_natural_days_stand_still_in_a_pause_also_at_the_weekend() -> None:
+    moved = natural().pause(date(2026, 9, 18), "补正").resume(date(2026, 9, 21))
+    assert moved.read(date(2026, 9, 22)).statutory_used == 3
+    assert moved.read(date(2026, 9, 22)).statutory_due == date(2026, 10, 8)
+    assert natural(statutory=7).read(MONDAY).statutory_due == date(2026, 9, 23)
+    moved = natural(statutory=7).pause(date(2026, 9, 18), "补正").resume(date(2026, 9, 21))
+    assert moved.read(MONDAY).statutory_due == date(2026, 9, 28)  # 09-26 is a Saturday off
+
+
+def test_a_promise_in_natural_days_explains_its_days() -> None:
+    clock = CaseClock(started=MONDAY, promised=7, statutory=15, promised_unit="natural_day").pause(
+        date(2026, 11, 20), "补正"
+    )
+    reading = clock.read(date(2026, 11, 22))
+    assert (reading.used, reading.paused, reading.promised_due) == (4, True, None)
+    assert [note.kind for note in reading.days][-2:] == [DayKind.PAUSED] * 2
+    reading = clock.resume(date(2026, 11, 20)).read(date(2026, 11, 22))
+    assert reading.days[-1].zh == "2026-11-22 星期日:周末,计第 6 天"

@@ -196,3 +196,9 @@ class Durable:
             if event["data"].get("case_id") == case_id:
                 seen.setdefault(event["id"], event)
         return list(seen.values())
+
+
+def limit(clock: dict[str, Any], which: str) -> str:
+    """The `promised` or `statutory` limit of a clock with its unit, as people read it."""
+    unit = "个工作日" if clock[f"{which}_unit"] == "working_day" else "个自然日"
+    return f"{clock[f'{which}_days']} {unit}"

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .door import Door, Failed, expect
-from .stage import Durable, Stage, until
+from .stage import Durable, Stage, limit, until
 
 ITEM = "A05"
 FEE_FEN = 5000
@@ -147,7 +147,7 @@ async def accept(journey: Journey) -> str:
     expect(case["state"] == "in_review", f"accepted cases are in review, not {case['state']}")
     clock = await journey.clock()
     expect(clock["state"] == "running", "the clock runs from acceptance on")
-    return f"承诺 {clock['promised_days']} 个工作日,至 {clock['promised_due']}"
+    return f"承诺 {limit(clock, 'promised')},至 {clock['promised_due']}"
 
 
 async def _task(door: Door, case: dict[str, Any], dept: str) -> str:

@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from .play import Report, Told, title_of
-from .stage import Durable
+from .stage import Durable, limit
 from .steps import Journey, Step
 
 EVENTS_SHOWN = 14
@@ -64,8 +64,8 @@ class View:
         state = {"running": "计时中", "paused": "暂停", "stopped": "已停止"}[clock["state"]]
         until = f",至 {clock['promised_due']}" if clock["promised_due"] else ""
         line = (
-            f"承诺 {clock['promised_days']} 个工作日{until}"
-            f" · 法定 {clock['statutory_days']} 个工作日 · 已用 {clock['used_days']} 天 · {state}"
+            f"承诺 {limit(clock, 'promised')}{until}"
+            f" · 法定 {limit(clock, 'statutory')} · 已用 {clock['used_days']} 天 · {state}"
         )
         return Panel(line, title="时钟")
 
