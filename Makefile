@@ -63,11 +63,11 @@ audit: install ## 安全检查 / security checks: bandit, our own rules, secrets
 		PATH=".audit/bin:$$PATH" $(SEMGREP) --test tests/audit/rules
 	@PATH=".audit/bin:$$PATH" $(SEMGREP) -q --error --config tests/audit/rules $(OURS)
 	@$(PY) -m pytest -q tests/audit
+	@$(MAKE) -s lint-compose
 
 .PHONY: fuzz
-fuzz: install ## 接口模糊测试 / schemathesis against a whole platform (BEAM_FUZZ_SECONDS=60 a caller)
-	@test -n "$(PYTHON)" && $(PYTHON) cli/install.py audit
-	@$(PY) -m pytest -m long -rP tests/flows/test_fuzz.py $(ARGS)
+fuzz: install ## 接口模糊测试 / schemathesis as every caller (BEAM_FUZZ_SECONDS=60 each, FILE=fuzz.json)
+	@BEAM_FUZZ_REPORT=$(abspath $(or $(FILE),fuzz.json)) $(PY) -m pytest -m long -rP tests/flows/test_fuzz.py $(ARGS)
 
 .PHONY: sbom
 sbom: install ## 软件物料清单 / what One Beam consists of, as CycloneDX JSON (FILE=sbom.json)
@@ -144,12 +144,16 @@ reload-broker: ## 容器部署:NATS 重读账号 / let the broker read its accou
 broker: ## 容器部署:事件如何保存、谁落后 / how events are kept (ARGS="--replicas 3", "--move")
 	@$(COMPOSE) --profile ops run --rm --no-deps smoke broker $(ARGS)
 
+DCLINT = npx --yes dclint@3.1.0
+
 .PHONY: lint-compose
 lint-compose: ## compose 文件的外部检查(需要 npm) / the compose files by a linter of others (npm)
-	@if command -v npx >/dev/null; then \
-		npx --yes dclint@3.1.0 -q deploy/compose.yaml deploy/observability/compose.observability.yaml \
-			&& echo "✓ dclint"; \
-	else echo "· 跳过:没有 npm / skipped: no npm here"; fi
+	@if ! command -v npx >/dev/null; then \
+		echo "· 跳过 dclint:没有 npm / dclint skipped: no npm here"; \
+	elif ! $(DCLINT) --version >/dev/null 2>&1; then \
+		echo "· 跳过 dclint:npm 取不到它 / dclint skipped: npm cannot fetch it here"; \
+	else $(DCLINT) -q deploy/compose.yaml deploy/observability/compose.observability.yaml \
+		&& echo "✓ dclint"; fi
 
 .PHONY: clean
 clean: ## 停止并删除数据与缓存 / stop it and delete data and caches

@@ -9,6 +9,8 @@ import uvloop
 
 from kit.testing import Ground
 
+from .sharing import Sharing, rank
+
 
 @pytest.fixture(scope="session")
 def ground(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ground]:
@@ -29,3 +31,14 @@ async def nats_url(ground: Ground) -> AsyncIterator[str]:
 def pytest_asyncio_loop_factories(config: object, item: object) -> dict[str, Any]:
     """The loop that the services run on."""
     return {"uvloop": uvloop.new_event_loop}
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Sharing:
+    """Who runs which file, when several processes run the tests."""
+    return Sharing(config, log)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """One process alone keeps the order of the folders."""
+    if hasattr(config, "workerinput"):
+        items.sort(key=rank)

@@ -32,8 +32,9 @@ class _Node(Generic[T]):
 
 
 class Table(Generic[T]):
-    """A plain word in a path comes before a variable: `/licences/jwks.json` is not
-    `/licences/{licence_id}`."""
+    """A plain word in a path comes before a variable, whatever the method: `/licences/jwks.json` is
+    not `/licences/{licence_id}`, and `/passkeys/options` cannot be deleted (OpenAPI 3.1, Paths
+    Object: concrete before templated)."""
 
     def __init__(self, bound: Iterable[tuple[Route, T]]) -> None:
         self._root: _Node[T] = _Node()
@@ -82,10 +83,9 @@ def _finish(node: _Node[T]) -> None:
 
 def _inherit(word: _Node[T], variable: _Node[T]) -> None:
     """Nothing is shared between the two: what a word gets besides is not the variable's."""
-    if variable.place is not None:
-        word.place = word.place or Place()
-        for method, value in variable.place.bound.items():
-            word.place.bound.setdefault(method, value)
+    if variable.place is not None and word.place is None:
+        word.place = Place()
+        word.place.bound |= variable.place.bound
     for segment, theirs in variable.words.items():
         _inherit(word.words.setdefault(segment, _Node()), theirs)
     if variable.any is not None:

@@ -18,6 +18,7 @@ BEYOND_SCHEMA = {
     "value_error": "check digits, dates that exist, telephone numbers",
     "unstorable_character": "NUL and lone surrogates, refused everywhere alike",
     "reason_unfit": "which reasons fit depends on the score",
+    "unfit": "what a named thing is: an application that is no mini programme, a mandate too long",
     "int_type": "1.0 is an integer to JSON Schema, and fen are never written so",
 }
 

@@ -1,0 +1,24 @@
+"""`make test` deals out the files that there are, and those that share a platform together."""
+
+from ..sharing import FIRST, TOGETHER, scope
+from .conftest import ROOT
+
+
+def test_every_file_named_is_there() -> None:
+    named = [
+        f"{folder}/{name}" for folder, groups in TOGETHER.items() for g in groups for name in g
+    ]
+    assert len(named) == len(set(named))
+    assert [name for name in (*named, *FIRST) if not (ROOT / name).is_file()] == []
+    assert all(scope(name) == name for name in FIRST), "a group is named by its first file"
+
+
+def test_all_of_the_flows_are_shared_out() -> None:
+    files = {file.name for file in (ROOT / "tests/flows").glob("test_*.py")}
+    assert {name for group in TOGETHER["tests/flows"] for name in group} == files
+
+
+def test_one_platform_one_process() -> None:
+    assert scope("tests/flows/test_once.py::test_x[1]") == scope("tests/flows/test_fuzz.py::test_y")
+    assert scope("tests/flows/test_once.py::test_x") != scope("tests/flows/test_rights.py::test_y")
+    assert scope("tests/kit/test_tokens.py::test_x") == "tests/kit/test_tokens.py"
