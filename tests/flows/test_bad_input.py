@@ -12,7 +12,7 @@ import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TypeVar
+from typing import Any, TypeVar
 from urllib.parse import quote
 
 import httpx
@@ -355,11 +355,27 @@ async def test_whatever_the_document_allows(gallery: Range, story: Story) -> Non
     gallery.judge(least=200)
 
 
+def alike(role: str) -> tuple[Any, ...]:
+    """What gates look at; department, region and items are looked at behind them."""
+    claims = ROLES[role] or {}
+    return claims.get("kind"), *claims.get("roles", ()), claims.get("acr")
+
+
+FIRST_OF_ITS_KIND = {alike(role): role for role in reversed(ROLES)}
+SIBLINGS_SHARE = 3
+"""Those who pass the same gates share the operations: each takes one in so many."""
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("role", [role for role in ROLES if role not in ("owner", "operator")])
 async def test_every_role(gallery: Range, story: Story, role: str) -> None:
+    alone = FIRST_OF_ITS_KIND[alike(role)] == role
+    place = list(ROLES).index(role)
+
     def thin(operation: Operation, ids: dict[str, str]) -> Iterator[Shot]:
         path = operation.path(ids)
+        if not alone and (zlib.crc32(operation.name.encode()) + place) % SIBLINGS_SHARE:
+            return
         if operation.body is not None:
             for body in (b"{}", b"[]", sample(operation, 5)):
                 yield Shot(operation, "a thin body", path, JSON, body)
@@ -367,7 +383,7 @@ async def test_every_role(gallery: Range, story: Story, role: str) -> None:
             yield Shot(operation, "an odd query", f"{path}?limit=x&cursor={MARK}&x=%00")
 
     await gallery.fire(aimed((thin,), story, role))
-    gallery.judge(least=60)
+    gallery.judge(least=150 if alone else 40)
 
 
 async def test_nothing_reaches_the_logs(cast: Cast, gallery: Range, story: Story) -> None:

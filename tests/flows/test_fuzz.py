@@ -33,7 +33,7 @@ OF_THE_CAST = (
     "operator",
     "partner",
     "service",
-    "helping reviewer",
+    "helper",
     "nobody",
 )
 CALLERS = ("firm", "agent", *OF_THE_CAST, "bare")
@@ -45,12 +45,17 @@ TOLD: dict[str, Told] = {}
 pytestmark = pytest.mark.slow
 
 
+def headers(cast: Cast, caller: str) -> Headers:
+    """With a fresh token. `helper` is the reviewer of a department that has a task in the case."""
+    return cast.headers({"helper": "helping reviewer"}.get(caller, caller))
+
+
 @pytest.fixture(scope="module")
 async def callers(cast: Cast, story: Story) -> AsyncIterator[dict[str, Headers]]:
     """Caller → headers. A firm's representative and an agent under a mandate signed in; `bare` is
     staff of no department, region or role."""
     cast.owner = story.account_id
-    found = {name: cast.headers(name) for name in OF_THE_CAST}
+    found = {name: headers(cast, name) for name in OF_THE_CAST}
     unknown = cast.token("counter", sub="stf_unknown", roles=[], dept="", region="")
     found["bare"] = {"authorization": f"Bearer {unknown}"}
     async with door(cast, ZHANG, await a_firm(cast)) as firm:
@@ -112,10 +117,10 @@ def test_for_long(
     caller: str, cast: Cast, story: Story, callers: dict[str, Headers], tmp_path: Path
 ) -> None:
     # A token lives for a quarter of an hour; the two who signed in have theirs from the start.
-    headers = cast.headers(caller) if caller in OF_THE_CAST else callers[caller]
+    asks = headers(cast, caller) if caller in OF_THE_CAST else callers[caller]
     options = (PHASES, "--workers=2", f"--max-time={SECONDS}")
-    told = TOLD[caller] = run(cast.place.gateway, tmp_path, story.ids, headers, *options)
-    print(f"{caller}: {told.cases} cases, {told.failures or 'no failure'}")
+    told = TOLD[caller] = run(cast.place.gateway, tmp_path, story.ids, asks, *options)
+    print(f"{caller}: {told.cases} cases")  # summed up by `beam figures`
     assert not told.failures, told.output
     assert told.operations == len(operations())
     assert told.cases > told.operations
