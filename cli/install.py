@@ -1,8 +1,8 @@
 """`make install`: a venv in .venv with exactly what requirements.lock names. Standard library only.
 
 Runs with the system's Python, before anything is installed. A second call finds its stamp and does
-nothing, also without a network. `install.py audit` does the same for the tools of `make audit` and
-`make fuzz`: .audit, from requirements-audit.lock, without our own programs.
+nothing, also without a network. `install.py audit` does the same for the tools of `make audit`:
+.audit, from requirements-audit.lock, without our own programs.
 """
 
 import compileall
