@@ -14,12 +14,13 @@ if TYPE_CHECKING:
 
 TOGETHER = {
     "tests/flows": (
-        ("test_fuzz.py", "test_once.py", "test_agents.py", "test_access_log.py"),
+        ("test_fuzz.py", "test_once.py", "test_agents.py", "*"),
         ("test_bad_input.py", "test_rights.py", "test_journey.py", "test_privacy.py"),
     ),
     "tests/observe": (("test_files.py", "test_platform.py", "test_prometheus.py"),),
 }
-"""Folder → the files that share a platform. All of `flows` on one would take too long."""
+"""Folder → the files that share a platform; `*`: all that are not named. All of `flows` on one
+platform would take too long."""
 FIRST = (
     "tests/flows/test_bad_input.py",
     "tests/flows/test_fuzz.py",
@@ -45,7 +46,8 @@ _SCOPES = {
 def scope(nodeid: str) -> str:
     """What goes to one process together with this test: a file, named by its first one."""
     file = nodeid.partition("::")[0]
-    return _SCOPES.get(file, file)
+    others = f"{file.rpartition('/')[0]}/*"
+    return _SCOPES.get(file) or _SCOPES.get(others, file)
 
 
 def rank(item: "pytest.Item") -> tuple[int, str]:
