@@ -22,6 +22,16 @@ def new_id(prefix: str) -> str:
     return f"{prefix}_{uuid7().hex}"
 
 
+def born(made: str) -> float | None:
+    """When an id of `new_id` was made, in seconds since 1970, exact to a millisecond; None for
+    any other text."""
+    try:
+        found = UUID(hex=made.rpartition("_")[2])
+    except ValueError:
+        return None
+    return (found.int >> 80) / 1000 if found.version == 7 else None
+
+
 def derived_uuid(*parts: str) -> UUID:
     """The same UUID for the same parts."""
     return uuid5(_NAMESPACE, "|".join(parts))

@@ -22,6 +22,7 @@ from contracts.identity import SessionRevoked
 
 from .broker import STREAM, Broker, BrokerLost, Nats, NoResponders, Refused
 from .clock import now
+from .ids import born
 from .jose import LEEWAY_SECONDS, MAX_LIFE_SECONDS
 
 log = logging.getLogger(__name__)
@@ -78,7 +79,12 @@ class Revoked:
         if dot and f"family|{family}" in entries:
             return True
         entry = entries.get(f"account|{subject}")
-        return entry is not None and issued <= entry[0]
+        if entry is None:
+            return False
+        # A token says whole seconds; its family was born in a millisecond. So who signs in again
+        # right after "sign out everywhere" is let in, and no older family outlives it.
+        began = born(family) if dot else None
+        return (issued if began is None else began) <= entry[0]
 
 
 class Watcher:

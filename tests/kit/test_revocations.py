@@ -12,6 +12,7 @@ from identity_svc import families
 from kit import revocations
 from kit.broker import Nats
 from kit.embedded.nats import NatsServer
+from kit.ids import new_id, uuid7
 from kit.revocations import Revoked
 from kit.testing import Ground, Running, until
 
@@ -119,3 +120,18 @@ def test_an_older_event_does_not_weaken_a_newer_one() -> None:
     revoked.note("account", "acc_1", at - 100)
     assert revoked.refuses("acc_1", "j", int(at) - 10)
     assert not revoked.refuses("acc_1", "j", int(at) + 1)
+
+
+def test_who_signs_in_right_after_all_was_taken_back_is_let_in() -> None:
+    before = new_id("fam")
+    time.sleep(0.002)
+    at = time.time()
+    revoked = Revoked()
+    revoked.note("account", "acc_1", at)
+    time.sleep(0.002)
+    after = new_id("fam")
+    assert revoked.refuses("acc_1", f"{before}.a", int(at))
+    assert revoked.refuses("acc_1", f"{before}.a", int(at) + 60), "an old family does not go on"
+    assert not revoked.refuses("acc_1", f"{after}.a", int(at))
+    assert revoked.refuses("acc_1", uuid7().hex, int(at)), "without a family whole seconds count"
+    assert revoked.refuses("acc_1", "fam_9.a", int(at))
