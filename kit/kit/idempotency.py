@@ -7,22 +7,38 @@ Answers hold people's data, so they lie sealed.
 """
 
 import hashlib
+import json
 from dataclasses import dataclass
 
 from fastapi import Request, Response
-from sqlalchemy import select, text, update
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy import select
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import Session
 
-from . import crash
+from . import crash, outbox
 from .auth import authenticate
 from .db import IdempotencyKey
 from .errors import InProgress, KeyMissing, KeyReused, Problem
 from .secrets import Vault
 
 KEPT_HEADERS = ("content-type", "etag", "location")
-WAIT = text("set local lock_timeout = '3s'")
+# Spoken to the driver as they stand: these two are in every creation, and are not to be built
+# anew each time. Who waits for another request's key, or for any lock later on, waits 3 s.
+_CLAIM = """
+insert into idempotency_key (client, route, key, fingerprint)
+select $1, $2, $3, $4 from set_config('lock_timeout', '3s', true)
+on conflict do nothing returning key
+"""
+_KEEP = """
+update idempotency_key set status = $4, headers = $5, body = $6
+where client = $1 and route = $2 and key = $3
+"""
+# The events of the request go in with its answer, see `outbox.WRITE`.
+_KEEP_AND_TELL = f"""
+with events as ({outbox.WRITE.replace("$3", "$9").replace("$2", "$8").replace("$1", "$7")})
+{_KEEP}
+"""
 
 
 class KeyUnfit(Problem):
@@ -76,12 +92,14 @@ async def claim(
     digest = hashlib.sha256(request.url.path.encode() + b"\0" + await request.body())
     # Keyed: a plain hash of a body with a password or a phone number could be guessed at leisure.
     fingerprint = request.app.state.runtime.vault.index(digest.hexdigest())
-    row = insert(IdempotencyKey).values(
-        client=client, route=route, key=key, fingerprint=fingerprint
-    )
+    mine = Claim(client, route, key, request.app.state.runtime.vault)
+
+    def take(now: Session) -> bool:
+        row = (client, route, key, fingerprint)
+        return now.connection().exec_driver_sql(_CLAIM, row).first() is not None
+
     try:
-        await session.execute(WAIT)
-        taken = await session.scalar(row.on_conflict_do_nothing().returning(IdempotencyKey.key))
+        taken = await session.run_sync(take)
     except DBAPIError as exc:
         if getattr(exc.orig, "sqlstate", None) != "55P03":
             raise
@@ -90,8 +108,7 @@ async def claim(
             "The same request is being worked on. Retry with the same key in a moment.",
             headers={"retry-after": "1"},
         ) from None
-    mine = Claim(client, route, key, request.app.state.runtime.vault)
-    if taken is not None:
+    if taken:
         return mine
     kept = (
         await session.execute(select(IdempotencyKey).filter_by(client=client, route=route, key=key))
@@ -112,9 +129,14 @@ async def keep(session: AsyncSession, claim: Claim, response: Response) -> None:
     headers = {name: response.headers[name] for name in KEPT_HEADERS if name in response.headers}
     body = bytes(response.body)
     sealed = claim.vault.seal_bytes(body, bound_to=claim.bound_to) if body else b""
-    await session.flush()
-    await session.execute(
-        update(IdempotencyKey)
-        .filter_by(client=claim.client, route=claim.route, key=claim.key)
-        .values(status=response.status_code, headers=headers, body=sealed)
-    )
+    args = (claim.client, claim.route, claim.key, response.status_code, json.dumps(headers), sealed)
+
+    def write(now: Session) -> None:
+        now.flush()
+        ids, subjects, bodies = outbox.take(now)
+        if ids:
+            now.connection().exec_driver_sql(_KEEP_AND_TELL, (*args, ids, subjects, bodies))
+        else:
+            now.connection().exec_driver_sql(_KEEP, args)
+
+    await session.run_sync(write)

@@ -24,6 +24,14 @@ MAX_BYTES = 256 * 1024
 WAKE = "wake_relay"
 """Key in `session.info`: what to call after a commit that emitted something."""
 _EMITTED = "events_emitted"
+_WAITING = "events_waiting"
+WRITE = """
+insert into outbox (id, subject, body)
+select id, subject, body
+from unnest($1::uuid[], $2::text[], $3::text[]) with ordinality as told (id, subject, body, place)
+order by place
+"""
+"""Writes what `take` gives; the order of `seq` is the order of telling."""
 _TOKEN = re.compile(r"[A-Za-z0-9_-]+")
 
 
@@ -122,8 +130,11 @@ def emit(
         time=time,
     )
     traces.touch()
-    session.add(Outbox(id=sealed.id, subject=sealed.subject, body=sealed.body))
-    session.info[_EMITTED] = True
+    now = session.sync_session if isinstance(session, AsyncSession) else session
+    if not now.in_transaction():
+        now.begin()
+    now.info.setdefault(_WAITING, []).append((now.get_nested_transaction(), sealed))
+    now.info[_EMITTED] = True
     return sealed.id
 
 
@@ -142,8 +153,31 @@ async def emit_once(
     return True
 
 
+def take(session: Session) -> tuple[list[UUID], list[str], list[str]]:
+    """The events that this transaction (or savepoint) has told of and not written, as arguments
+    of `WRITE`: who takes them writes them, before the commit."""
+    waiting, within = session.info.pop(_WAITING, []), session.get_nested_transaction()
+    mine = [told for savepoint, told in waiting if within in (None, savepoint)]
+    if len(mine) < len(waiting):
+        session.info[_WAITING] = [pair for pair in waiting if pair[0] is not within]
+    return [e.id for e in mine], [e.subject for e in mine], [e.body for e in mine]
+
+
+@event.listens_for(Session, "before_commit")
+def _write(session: Session) -> None:
+    # However the session comes to be committed: all its events in one statement. (At the end of
+    # a savepoint too, and then only what was told within: what it takes back, it takes back.)
+    if session.info.get(_WAITING):
+        ids, subjects, bodies = take(session)
+        if ids:
+            session.connection().exec_driver_sql(WRITE, (ids, subjects, bodies))
+
+
 @event.listens_for(Session, "after_transaction_end")
 def _wake_relay(session: Session, transaction: SessionTransaction) -> None:
+    waiting = session.info.pop(_WAITING, None)
+    if waiting and transaction.parent is not None:  # what a savepoint took back was not told
+        session.info[_WAITING] = [pair for pair in waiting if pair[0] is not transaction]
     # Only the outermost transaction counts; after a rollback the relay looks in vain, once.
     if transaction.parent is None and session.info.pop(_EMITTED, False):
         wake: Callable[[], None] | None = session.info.get(WAKE)
