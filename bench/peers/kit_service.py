@@ -20,6 +20,7 @@ from kit.auth import Applicant
 from kit.db import Now, ServiceBase, new_metadata
 from kit.errors import NotFound
 from kit.ids import uuid7
+from kit.lookups import Lookup, Lookups
 from kit.outbox import emit
 from kit.pages import Cursor, Limit, Page, clamp, link
 from kit.routing import In, Out, Session, router
@@ -97,9 +98,12 @@ async def list_matters(
     return Page(items=items, next=next_)
 
 
+MATTER = Lookup(select(Matter), by=Matter.id)
+
+
 @routes.get("/{matter_id}")
-async def get_matter(session: Session, caller: Applicant, matter_id: str) -> MatterOut:
-    matter = await session.get(Matter, matter_id)
+async def get_matter(lookups: Lookups, caller: Applicant, matter_id: str) -> MatterOut:
+    matter = await lookups.one(MATTER, matter_id)
     if matter is None or matter.owner_id != caller.subject:
         raise NotFound("没有这件。", "There is no such matter for you.")
     return MatterOut.model_validate(matter)

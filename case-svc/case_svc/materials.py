@@ -12,6 +12,7 @@ from kit.auth import Caller
 from kit.calls import Calls
 from kit.errors import Conflict, Invalid, NotFound, Problem
 from kit.ids import derived_id, new_id
+from kit.lookups import Lookup
 from kit.secrets import Vault
 
 from .models import Case, File, MaterialSlot
@@ -22,6 +23,7 @@ KINDS = {
     b"\xff\xd8\xff": "image/jpeg",
 }
 OPEN_STATES = ("draft", "correction_requested")
+OF_CASE = Lookup(select(MaterialSlot).order_by(MaterialSlot.position), by=MaterialSlot.case_id)
 
 
 class NotAsked(Problem):

@@ -12,6 +12,7 @@ from kit.auth import Caller
 from kit.clock import now
 from kit.errors import Conflict, IllegalMove
 from kit.ids import derived_id, new_id
+from kit.lookups import Lookup
 from kit.outbox import emit
 from kit.states import edge_of, move
 
@@ -19,6 +20,9 @@ from . import clocks
 from .models import CASE_TRANSITIONS, TASK_TRANSITIONS, Case, Correction, Pause, Task
 from .rights import on_desk
 from .timeline import By, note, step
+
+TASKS = Lookup(select(Task).order_by(Task.dept), by=Task.case_id)
+CORRECTIONS = Lookup(select(Correction).order_by(Correction.id), by=Correction.case_id)
 
 
 async def accept(session: AsyncSession, case: Case, caller: Caller) -> None:

@@ -7,16 +7,21 @@ may not see is "not found" to them.
 
 from sqlalchemy import ColumnElement, and_, exists, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import defer
 
 from contracts.reads import CaseDataRead
 from kit import reads
 from kit.auth import Caller
 from kit.crash import planted
 from kit.errors import NotFound
+from kit.lookups import Lookup, Reader
 from kit.rights import reach
 
 from . import mandates
 from .models import Case, Task
+
+# (The frozen copy of its item is most of a case, and no page of the case shows it.)
+_CASE = Lookup(select(Case).options(defer(Case.item)), by=Case.id)
 
 
 def no_case() -> NotFound:
@@ -64,6 +69,18 @@ async def case_for(
     if case is None:
         raise no_case()
     await _told(session, caller, case)
+    return case
+
+
+async def case_to_read(
+    session: AsyncSession, lookups: Reader, case_id: str, caller: Caller
+) -> Case:
+    """The case, if the caller may see it, to be read and nothing else. Raises NotFound."""
+    if caller.kind not in ("person", "enterprise") or caller.mandate is not None:
+        return await case_for(session, case_id, caller)
+    case = await lookups.one(_CASE, case_id)
+    if case is None or case.applicant_id != caller.subject:  # as in `own`
+        raise no_case()
     return case
 
 

@@ -9,6 +9,7 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from kit.errors import NotFound
+from kit.lookups import Lookup, Reader
 
 from .contents import TASK_TYPES
 from .models import FROZEN, IN_FORCE, Department, Item, ItemVersion, Package, Region
@@ -63,29 +64,31 @@ _COLUMNS = (
 )
 
 
+_VERSIONS = (
+    select(*_COLUMNS)
+    .join(Department, Department.code == Item.dept)
+    .join(ItemVersion, ItemVersion.item_code == Item.code)
+)
+_CURRENT = Lookup(_VERSIONS.where(ItemVersion.state.in_(IN_FORCE)), by=Item.code)
+
+
 def no_item() -> NotFound:
     return NotFound("没有这个事项,请核对事项编码。", "There is no such item.")
 
 
-async def current(session: AsyncSession, code: str) -> Published:
+async def current(lookups: Reader, code: str) -> Published:
     """The version in force; its state is `published`, or `suspended` while no new cases are taken.
     Raises NotFound."""
-    return await _one(session, code, ItemVersion.state.in_(IN_FORCE))
+    row = await lookups.one(_CURRENT, code)
+    if row is None:
+        raise no_item()
+    return Published(*tuple(row)[: len(_COLUMNS)])
 
 
 async def numbered(session: AsyncSession, code: str, number: int) -> Published:
     """A version that is or was in force. Raises NotFound."""
-    return await _one(
-        session, code, (ItemVersion.number == number) & ItemVersion.valid_from.is_not(None)
-    )
-
-
-async def _one(session: AsyncSession, code: str, which: Any) -> Published:
-    query = (
-        select(*_COLUMNS)
-        .join(Department, Department.code == Item.dept)
-        .join(ItemVersion, ItemVersion.item_code == Item.code)
-        .where(Item.code == code, which)
+    query = _VERSIONS.where(
+        Item.code == code, ItemVersion.number == number, ItemVersion.valid_from.is_not(None)
     )
     row = (await session.execute(query)).first()
     if row is None:

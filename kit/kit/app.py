@@ -25,6 +25,7 @@ from .db_watch import DatabaseWatch
 from .inbox import Subscribers
 from .jobs import Jobs, Runner
 from .lane import Lane
+from .lookups import Reader
 from .pages import Cursors
 from .revocations import Watcher
 from .runtime import Checks, Runtime
@@ -136,6 +137,7 @@ async def opened(
         tracer=tracer,
         migrations=versions.Migrations.of(type(settings).__module__.partition(".")[0]),
         database=DatabaseWatch(engine),
+        lookups=Reader(engine),
     )
     async with contextlib.AsyncExitStack() as stack:
         stack.callback(handler.flush)
@@ -144,6 +146,7 @@ async def opened(
             stack.push_async_callback(tracer.close)
             stack.callback(asyncio.create_task(tracer.run()).cancel)
         stack.push_async_callback(engine.dispose)
+        stack.push_async_callback(runtime.lookups.close)
         stack.push_async_callback(runtime.calls.close)
         if setup is not None:
             await stack.enter_async_context(setup(runtime))

@@ -12,6 +12,7 @@ from .bus import Bus
 from .calls import Calls
 from .db import Sessions
 from .db_watch import DatabaseWatch
+from .lookups import Reader
 from .pages import Cursors
 from .secrets import Vault
 from .settings import ServiceSettings
@@ -52,6 +53,7 @@ class Runtime:
     tracer: Tracer | None
     migrations: Migrations
     database: DatabaseWatch
+    lookups: Reader
     checks: Checks = field(default_factory=dict)
     parts: dict[str, Any] = field(default_factory=dict)
 

@@ -16,6 +16,7 @@ from kit import reads
 from kit.auth import Caller
 from kit.clock import CITY, city_day, now
 from kit.errors import NotFound
+from kit.lookups import Lookup, Reader
 from kit.outbox import emit
 from kit.rights import reach
 from kit.secrets import Vault
@@ -24,6 +25,8 @@ from kit.states import move
 from . import credentials, numbers, status_lists, types
 from .keys import Signer
 from .models import LICENCE, LIVE, Licence, LicenceChange, LicenceType, sealed_at
+
+LICENCE_BY_ID = Lookup(select(Licence), by=Licence.id)
 
 
 @dataclass(frozen=True)
@@ -205,12 +208,10 @@ def _midnight(day: date) -> datetime:
     return datetime.combine(day, time(), CITY)
 
 
-async def of_holder(session: AsyncSession, holder_id: str, licence_id: str) -> Licence:
-    """A licence of this account. Raises NotFound, also for somebody else's."""
-    row = await session.scalar(
-        select(Licence).where(Licence.id == licence_id, Licence.holder_id == holder_id)
-    )
-    if row is None:
+async def of_holder(lookups: Reader, holder_id: str, licence_id: str) -> Licence:
+    """A licence of this account, to be read. Raises NotFound, also for somebody else's."""
+    row = await lookups.one(LICENCE_BY_ID, licence_id)
+    if row is None or row.holder_id != holder_id:
         raise NotFound("没有找到这张证照。", "There is no such licence of yours.")
     return row
 

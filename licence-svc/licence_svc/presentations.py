@@ -15,6 +15,7 @@ from kit.clock import now
 from kit.errors import Problem
 from kit.ids import new_id
 from kit.jose import BadToken
+from kit.lookups import Reader
 from kit.secrets import Vault
 from kit.states import move
 
@@ -65,6 +66,7 @@ class Verdict:
 
 async def make(
     session: AsyncSession,
+    lookups: Reader,
     vault: Vault,
     signer: Signer,
     *,
@@ -75,7 +77,7 @@ async def make(
 ) -> Shown:
     """Show a licence for one purpose. Raises NotFound for a licence that is not the holder's,
     LicenceNotValid (409) for one that is not in force."""
-    licence = await licences.of_holder(session, holder_id, licence_id)
+    licence = await licences.of_holder(lookups, holder_id, licence_id)
     refusal = _refusal_of(licence)
     if refusal is not None:
         raise LicenceNotValid(

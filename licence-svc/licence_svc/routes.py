@@ -6,6 +6,7 @@ from fastapi import Path, Query, Request, Response
 from pydantic import Field
 
 from kit.auth import Applicant, Operator, Public, Reviewer
+from kit.lookups import Lookups
 from kit.pages import Cursor, Limit, Page, clamp
 from kit.routing import NOT_MODIFIED, IfMatch, Session, check_version, etag, not_modified
 from kit.routing import router as new_router
@@ -111,10 +112,10 @@ async def list_my_licences_in_force(
 
 @router.get("/licences/{licence_id}", response_model=schemas.LicenceDetail, responses=NOT_MODIFIED)
 async def get_licence(
-    caller: Applicant, request: Request, response: Response, session: Session, licence_id: str
+    caller: Applicant, request: Request, response: Response, lookups: Lookups, licence_id: str
 ) -> Any:
     """One of my licences with all that it says."""
-    row = await licences.of_holder(session, caller.subject, licence_id)
+    row = await licences.of_holder(lookups, caller.subject, licence_id)
     unchanged = not_modified(request, row.version)
     if unchanged is not None:
         return unchanged
@@ -128,12 +129,12 @@ async def get_licence_credential(
     caller: Applicant,
     request: Request,
     response: Response,
-    session: Session,
+    lookups: Lookups,
     licence_id: str,
     disclose: Disclose = None,
 ) -> schemas.CredentialOut:
     """My licence as SD-JWT VC, to be kept in a wallet or shown to a verifier that is offline."""
-    row = await licences.of_holder(session, caller.subject, licence_id)
+    row = await licences.of_holder(lookups, caller.subject, licence_id)
     response.headers["cache-control"] = "no-store"
     credential = faces.credential(_runtime(request).vault, row, disclose)
     return schemas.CredentialOut(credential=credential)
@@ -144,6 +145,7 @@ async def present_licence(
     caller: Applicant,
     request: Request,
     session: Session,
+    lookups: Lookups,
     licence_id: str,
     body: schemas.PresentIn,
 ) -> schemas.PresentationOut:
@@ -151,6 +153,7 @@ async def present_licence(
     runtime = _runtime(request)
     shown = await presentations.make(
         session,
+        lookups,
         runtime.vault,
         runtime.parts["signer"],
         holder_id=caller.subject,

@@ -16,6 +16,7 @@ from kit.clock import now
 from kit.errors import NotFound
 from kit.ids import derived_id
 from kit.jobs import wake
+from kit.lookups import Lookup, Reader
 from kit.outbox import emit
 from kit.rights import reach
 from kit.states import move
@@ -34,6 +35,9 @@ from .models import (
 
 # Fee and end of a case come through different consumers and may be handled at the same moment.
 _ONE_AT_A_TIME = text("select pg_advisory_xact_lock(hashtextextended(:case_id, 0))")
+_ORDER = Lookup(select(PaymentOrder), by=PaymentOrder.id)
+_ATTEMPTS = Lookup(select(Attempt).order_by(Attempt.n), by=Attempt.order_id)
+_REFUNDS = Lookup(select(Refund).order_by(Refund.created_at, Refund.id), by=Refund.order_id)
 
 
 async def create(
@@ -191,16 +195,17 @@ class View:
         return self.order.version + tried + sum(refund.version for refund in self.refunds)
 
 
-async def view(session: AsyncSession, order_id: str, caller: Caller) -> View:
+async def view(session: AsyncSession, lookups: Reader, order_id: str, caller: Caller) -> View:
     """An order that the caller may read, with what happened to it. Raises NotFound (404)."""
-    order = await read(session, order_id, caller)
-    attempts = select(Attempt).filter_by(order_id=order_id).order_by(Attempt.n)
-    given_back = select(Refund).filter_by(order_id=order_id).order_by(Refund.created_at, Refund.id)
-    return View(
-        order,
-        (await session.scalars(attempts)).all(),
-        (await session.scalars(given_back)).all(),
-    )
+    if caller.kind == "staff":
+        order = await read(session, order_id, caller)
+    else:
+        found = await lookups.one(_ORDER, order_id)
+        if found is None or found.payer_id != caller.subject:
+            raise no_such_order()
+        order = found
+    attempts, given_back = lookups.all(_ATTEMPTS, order_id), lookups.all(_REFUNDS, order_id)
+    return View(order, await attempts, await given_back)
 
 
 def no_such_order() -> NotFound:

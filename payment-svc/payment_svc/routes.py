@@ -7,6 +7,7 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 from kit import crash
 from kit.auth import Applicant, Caller, Gate, Operator
 from kit.idempotency import read_key
+from kit.lookups import Lookups
 from kit.pages import Cursor, Limit, Page, clamp
 from kit.routing import NOT_MODIFIED, Session, etag, not_modified, router
 
@@ -58,10 +59,15 @@ def _next(request: Request, last: str, filters: dict[str, Any]) -> str:
 
 @payments.get("/{payment_id}", response_model=PaymentDetail, responses=NOT_MODIFIED)
 async def get_payment(
-    request: Request, response: Response, session: Session, caller: Reader, payment_id: str
+    request: Request,
+    response: Response,
+    session: Session,
+    lookups: Lookups,
+    caller: Reader,
+    payment_id: str,
 ) -> Any:
     """One payment: what is owed, how it can be paid now, what was paid and given back."""
-    view = await orders.view(session, payment_id, caller)
+    view = await orders.view(session, lookups, payment_id, caller)
     unchanged = not_modified(request, view.version)
     if unchanged is not None:
         return unchanged

@@ -7,6 +7,7 @@ from fastapi import Query, Request, Response
 from contracts.reads import CaseDataRead
 from kit import reads
 from kit.auth import AnyoneOrAgent, ApplicantOrAgent
+from kit.lookups import Lookups
 from kit.pages import Cursor, Limit, Page, clamp, link
 from kit.routing import NOT_MODIFIED, IfMatch, Session, check_version, etag, not_modified
 from kit.routing import router as new_router
@@ -64,14 +65,19 @@ async def list_cases(
 
 @router.get("/{case_id}", responses=NOT_MODIFIED)
 async def get_case(
-    session: Session, caller: AnyoneOrAgent, case_id: str, request: Request, response: Response
+    session: Session,
+    lookups: Lookups,
+    caller: AnyoneOrAgent,
+    case_id: str,
+    request: Request,
+    response: Response,
 ) -> CaseOut:
     """One case, whole, with its ETag."""
-    case = await rights.case_for(session, case_id, caller)
+    case = await rights.case_to_read(session, lookups, case_id, caller)
     if (unchanged := not_modified(request, case.version)) is not None:
         return unchanged  # type: ignore[return-value]
     response.headers["etag"] = etag(case.version)
-    return await views.whole(session, request.app.state.runtime.vault, case)
+    return await views.as_stored(lookups, request.app.state.runtime.vault, case)
 
 
 @router.patch("/{case_id}")

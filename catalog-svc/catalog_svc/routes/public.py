@@ -11,6 +11,7 @@ from pydantic import BaseModel
 from kit import routing
 from kit.auth import Public
 from kit.clock import DayKind, WorkCalendar
+from kit.lookups import Lookups
 from kit.pages import BadCursor, Cursor, Limit, Page, clamp
 from kit.routing import NOT_MODIFIED, Session
 
@@ -88,9 +89,9 @@ async def list_items(
 
 
 @router.get("/items/{code}", response_model=schemas.ItemDetail, responses=NOT_MODIFIED)
-async def read_item(request: Request, session: Session, _: Public, code: ItemCode) -> Response:
+async def read_item(request: Request, lookups: Lookups, _: Public, code: ItemCode) -> Response:
     """The version of an item that is in force (its state says when it is suspended)."""
-    item = await items.current(session, code)
+    item = await items.current(lookups, code)
     return _answer(request, item.detail(), routing.etag(item.item_version))
 
 
