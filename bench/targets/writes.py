@@ -13,16 +13,18 @@ CLIENTS = 16
 SQL = """\
 \\set key random(1, 9000000000000000000)
 begin;
-set local lock_timeout = '3s';
 insert into idempotency_key (client, route, key, fingerprint)
-  values ('acc_pgbench', 'POST /v1/cases', :key::bigint::text, repeat('f', 64))
+  select 'acc_pgbench', 'POST /v1/cases', :key::bigint::text, repeat('f', 64)
+  from set_config('lock_timeout', '3s', true)
   on conflict do nothing returning key;
 insert into matter (id, owner_id, item_code, region, state, version)
   values ('mat_' || gen_random_uuid(), 'acc_pgbench', 'A05', '310115', 'draft', 1)
   returning created_at;
-insert into outbox (id, subject, body, sent_at)
-  values (gen_random_uuid(), 'evt.case.matter_opened.v1.310115._', repeat('e', 600), now())
-  returning seq, created_at;
+with events as (
+  insert into outbox (id, subject, body, sent_at)
+  select id, 'evt.case.matter_opened.v1.310115._', repeat('e', 600), now()
+  from unnest(array[gen_random_uuid()]) with ordinality as told (id, place)
+  order by place)
 update idempotency_key set status = 201, headers = '{"content-type": "application/json"}',
   body = decode(repeat('ab', 160), 'hex')
   where client = 'acc_pgbench' and route = 'POST /v1/cases' and key = :key::bigint::text;

@@ -164,8 +164,8 @@ class Reader:
             timeout=SECONDS,
             command_timeout=SECONDS,
             record_class=Row,
-            server_settings={"default_transaction_read_only": "on"},
         )
+        await connection.execute("set default_transaction_read_only = on")
         for kind in ("json", "jsonb"):
             await connection.set_type_codec(
                 kind, schema="pg_catalog", encoder=json.dumps, decoder=json.loads

@@ -13,6 +13,7 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from contracts.case import CaseDecided
 from kit.db import open_engine, open_sessions
 from kit.ids import new_id
 from kit.inbox import apply
@@ -97,7 +98,7 @@ async def fragile(
     }
     engine = open_engine(database)
     made = Fragile(settings, engine, tmp_path / "licence.log")
-    [subscription] = on.subscriptions
+    subscription = next(s for s in on.subscriptions if s.event_type is CaseDecided)
     delivery = subscription.read(decided(new_id("case")).model_dump_json().encode())
     async with open_sessions(engine).begin() as session:
         await apply(session, subscription, subscription.durable("licence"), [delivery])
