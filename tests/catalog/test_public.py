@@ -188,7 +188,7 @@ async def test_seeding_again_changes_nothing(catalog: Running) -> None:
 
 @pytest.mark.parametrize(
     ("path", "most"),
-    [("/v1/items/A05", 1), ("/v1/items?limit=100", 1), ("/v1/items?q=开饭店&limit=100", 2)],
+    [("/v1/packages", 1), ("/v1/items?limit=100", 1), ("/v1/items?q=开饭店&limit=100", 2)],
 )
 async def test_reading_takes_few_statements(catalog: Running, path: str, most: int) -> None:
     statements: list[str] = []
