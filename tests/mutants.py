@@ -27,7 +27,13 @@ SAMPLE = 40
 TARGETS = {
     "payment_svc.ledger": ("tests/payment/test_ledger.py", "tests/payment/test_refunds.py"),
     "kit.states": ("tests/payment/test_machine.py", "tests/payment/test_attempts.py"),
-    "kit.jose": ("tests/kit/test_tokens.py", "tests/kit/test_dpop.py"),
+    "kit.jose": (
+        "tests/kit/test_tokens.py",
+        "tests/kit/test_dpop.py",
+        "tests/identity/test_tokens_and_clients.py",
+        "tests/identity/test_upstream.py",
+        "tests/identity/test_back_channel.py",
+    ),
     "kit.inbox": ("tests/kit/events",),
     "kit.outbox": ("tests/kit/events",),
 }
