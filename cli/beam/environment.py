@@ -4,7 +4,6 @@ import os
 import re
 from collections.abc import Mapping
 
-from kit import revocations
 from kit.broker_config import (
     DepartmentUser,
     ServiceUser,
@@ -152,6 +151,9 @@ class Environment:
 
 def broker_accounts(secrets: SecretStore, durables: Mapping[str, list[str]]) -> str:
     """The accounts part of nats.conf. `durables`: each service's own consumers."""
+    # Only here: the start imports this module before anything runs beside it.
+    from kit import revocations
+
     users = [
         ServiceUser(
             name=program.name,

@@ -64,6 +64,16 @@ class Ground:
         )
         await self._start(self.nats)
 
+    async def change_nats(self, accounts: str) -> None:
+        """Other rights at the broker, without a new start."""
+        if self.nats is None:
+            (self._place.data / "nats-accounts.conf").write_text(accounts)
+            return
+        try:
+            await asyncio.to_thread(self.nats.reload, accounts)
+        except EmbeddedError as problem:
+            raise Trouble(problem.zh, problem.en) from None
+
     async def _reach(self, urls: str) -> None:
         """One of the servers is enough."""
         tried = []

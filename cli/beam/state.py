@@ -57,6 +57,17 @@ class State:
         write_whole(self._file, self._known)
 
     @property
+    def durables(self) -> dict[str, list[str]] | None:
+        """Each service's consumers as of the last start; None before the first."""
+        found: dict[str, list[str]] | None = self._known.get("durables")
+        return found
+
+    def mark_durables(self, durables: dict[str, list[str]]) -> None:
+        if durables != self.durables:
+            self._known["durables"] = durables
+            write_whole(self._file, self._known)
+
+    @property
     def accounts(self) -> list[dict[str, str]]:
         return demo_accounts()
 

@@ -88,25 +88,32 @@ class Supervisor:
         self._secrets, self._state = SecretStore(place.data), State(place.data)
         say("正在启动 PostgreSQL,同时载入程序", "starting PostgreSQL while the programs load")
         database = self._part(self._start_database())
+        known = self._state.durables
+        # It may have much to recover: with what is known of the last start it need not wait.
+        broker = self._part(self._start_broker(known)) if known is not None else None
         try:
             await self._start_zygote()
             self._inventory = await self._nursery.ask({"op": "inventory"})
         except ConnectionError:
-            await asyncio.gather(database, return_exceptions=True)
+            await asyncio.gather(database, *([broker] if broker else []), return_exceptions=True)
             log = (place.logs / "zygote.log").read_text().splitlines()
             raise Trouble(
                 "程序载入失败:\n" + "\n".join(log[-12:]),
                 "the programs cannot be imported, see above",
             ) from None
         self._refuse_missing()
-        broker = self._part(
-            self._ground.start_nats(broker_accounts(self._secrets, self._inventory["durables"]))
-        )
+        if broker is None:
+            broker = self._part(self._start_broker(self._inventory["durables"]))
         keys = self._part(self._provision_keys())
         # All three come to their end before the first trouble is told: nothing starts after it.
         for result in await asyncio.gather(database, broker, keys, return_exceptions=True):
             if isinstance(result, BaseException):
                 raise result
+        if known is not None and known != self._inventory["durables"]:
+            await self._ground.change_nats(
+                broker_accounts(self._secrets, self._inventory["durables"])
+            )
+        self._state.mark_durables(self._inventory["durables"])
         say("数据库与 NATS 就绪", "PostgreSQL and NATS are up")
         self._watch(self._ground.watch())
         self._hosts = self._plan()
@@ -129,6 +136,11 @@ class Supervisor:
                 f"Cannot prepare the databases ({type(exc).__name__}: {exc}). Check address and "
                 "rights of BEAM_POSTGRES_URL (it needs CREATEDB and CREATEROLE).",
             ) from None
+
+    async def _start_broker(self, durables: dict[str, list[str]]) -> None:
+        # In a thread: it imports, and the zygote's start shall not wait for that.
+        accounts = await asyncio.to_thread(broker_accounts, self._secrets, durables)
+        await self._ground.start_nats(accounts)
 
     async def _start_zygote(self) -> None:
         await self._nursery.start()

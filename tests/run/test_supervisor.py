@@ -1,5 +1,6 @@
 """`beam run`: starts everything, brings back what dies, tells what is wrong, leaves nothing."""
 
+import json
 import os
 import signal
 import stat
@@ -160,6 +161,24 @@ def test_only_some_programs(beam: Callable[..., Beam]) -> None:
     assert running.process is not None
     assert running.process.wait() == 0
     assert running.command("run", "--only", "nosuch").returncode == 2
+
+
+def test_the_broker_starts_with_the_rights_of_the_last_run_and_gets_those_of_this_one(
+    beam: Callable[..., Beam],
+) -> None:
+    running = beam().start("--only", "case")
+    running.ready()
+    assert running.end()[0] == 0
+    state, config = running.data / "state.json", running.data / "nats" / "nats.conf"
+    known = json.loads(state.read_text())
+    rights = config.read_text()
+    assert "durables" in known
+    state.write_text(json.dumps(known | {"durables": {"case": ["case__gone_by_now"]}}))
+    running.start("--only", "case").ready()
+    assert "gone_by_now" not in config.read_text()
+    assert config.read_text() == rights
+    assert json.loads(state.read_text()) == known
+    assert running.end()[0] == 0
 
 
 def test_demo_data_is_put_in_once(beam: Callable[..., Beam]) -> None:
