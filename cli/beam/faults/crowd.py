@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 
 from ..journey import steps
-from ..journey.door import Away, Door, Failed, forms_of, patience
+from ..journey.door import CLIENT_ID, Away, Door, Failed, forms_of, patience
 from ..journey.play import APPROVAL, REFUSAL, REFUSED, Report, Told, play
 from ..journey.stage import Place, Stage
 from ..journey.steps import APPROVED, Journey, Step
@@ -103,6 +103,15 @@ _CALM: dict[Step, Step] = {
 }
 
 
+def _later(step: Step, seconds: float) -> Step:
+    @functools.wraps(step)
+    async def taken(journey: Journey) -> str:
+        await asyncio.sleep(seconds)
+        return await step(journey)
+
+    return taken
+
+
 @dataclass
 class Outcome:
     """How one journey ended."""
@@ -128,6 +137,8 @@ class Crowd:
     answers: list[Answer] = field(default_factory=list)
     outcomes: list[Outcome] = field(default_factory=list)
     wishes: dict[str, str] = field(default_factory=dict)
+    pays_after: float = 0.0
+    """Seconds for which the fee is due before anybody pays it."""
     _doors: dict[str, _Door] = field(default_factory=dict)
     _signed_in: float = 0.0
     _turn: asyncio.Lock = field(default_factory=asyncio.Lock)
@@ -185,6 +196,8 @@ class Crowd:
         stage.doors.update(self._doors)
         sequence, wanted = KINDS[wish]
         calm = [_CALM.get(step, step) for step in sequence]
+        if self.pays_after:
+            calm = [_later(s, self.pays_after) if s is steps.pay else s for s in calm]
         try:
             report = await play(stage, calm, wanted, _unwatched)
         finally:
@@ -222,6 +235,21 @@ class Crowd:
             number += 1
             with contextlib.suppress(httpx.TransportError):
                 await self._ask_for_code(str(number))
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(CODE_SECONDS):
+                    await enough.wait()
+
+    async def come_and_go(self, enough: asyncio.Event) -> None:
+        """Now and then somebody signs in and gives the token back, until `enough`: identity tells
+        everybody of it. Nobody waits for it."""
+        account = self.place.accounts[steps.LOGINS[steps.CITIZEN]]
+        while not enough.is_set():
+            door = Door(self.place.gateway, "visitor")
+            with contextlib.suppress(Failed, Away, httpx.TransportError):
+                await door.sign_in(account["login"], account["password"])
+                given = {"token": door.token, "client_id": CLIENT_ID}
+                await door.client.post("/oauth2/revoke", data=given)
+            await door.close()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(CODE_SECONDS):
                     await enough.wait()

@@ -25,14 +25,18 @@ async def named_points(trial: Trial, *, seconds: float) -> None:
 
     async def walk() -> None:
         asked = asyncio.Event()
-        codes = asyncio.create_task(crowd.ask_for_codes(asked))
+        others = asyncio.gather(crowd.ask_for_codes(asked), crowd.come_and_go(asked))
         await crowd.many(2)
         asked.set()
-        await codes
+        await others
 
     wanted, off = await on_the_way(trial.killer, walk)
     enough = asyncio.Event()
-    busy = asyncio.gather(crowd.keep_coming(AT_ONCE, enough), crowd.ask_for_codes(enough))
+    busy = asyncio.gather(
+        crowd.keep_coming(AT_ONCE, enough),
+        crowd.ask_for_codes(enough),
+        crowd.come_and_go(enough),
+    )
     try:
         fired, missed = await sweep(trial.killer, wanted, seconds=seconds)
     finally:

@@ -102,7 +102,7 @@ PLANTS = (
     # I14: departments
     _plant("no_dept", "departments"),
     # I15: deadlines
-    _plant("expires_early", "deadlines"),
+    _plant("expires_early", "deadlines", scene=scenes.pay_late),
     _plant("pause_forgotten", "deadlines"),
     _plant("clock_not_stopped", "deadlines"),
     # I16: licences

@@ -19,6 +19,12 @@ async def walk(trial: Trial) -> None:
     await trial.crowd.many(2)
 
 
+async def pay_late(trial: Trial) -> None:
+    """The fee stands open for longer than the pause between two sweeps."""
+    trial.crowd.pays_after = 5.0
+    await trial.crowd.many(2)
+
+
 async def walk_at_once(trial: Trial) -> None:
     await trial.crowd.many(12)
 
