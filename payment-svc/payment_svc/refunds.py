@@ -37,6 +37,9 @@ from .settings import settings_of
 log = logging.getLogger(__name__)
 PAUSES = (5, 15, 60, 300, 900, 3600)
 """Seconds between two tries; the last one goes on for ever, since the money is owed."""
+CLAIM_SECONDS = 5
+"""After so long a try that came to no end is taken up again: we were killed, or our own database
+had trouble. It does not count: only the channel's answers, or its silence, make pauses longer."""
 NEW_NUMBERS = 3
 """How often a refund that the channel closed is asked for again under a new number."""
 
@@ -98,7 +101,7 @@ async def start_rest(session: AsyncSession, order: PaymentOrder, reason: str) ->
 
 
 async def claim_due(runtime: Runtime, *, limit: int = 10) -> Sequence[str]:
-    """Take refunds that are due for a try; others see them again only after the pause."""
+    """Take refunds that are due for a try; others see them again only after CLAIM_SECONDS."""
     tempo = settings_of(runtime).payment_tempo
     async with runtime.sessions.begin() as session:
         due = (
@@ -113,9 +116,7 @@ async def claim_due(runtime: Runtime, *, limit: int = 10) -> Sequence[str]:
         )
         refunds = (await session.scalars(due)).all()
         for refund in refunds:
-            pause = PAUSES[min(refund.tries, len(PAUSES) - 1)] * random.uniform(1, 1.2)
-            refund.tries += 1
-            refund.next_try_at = now() + timedelta(seconds=pause * tempo)
+            refund.next_try_at = now() + timedelta(seconds=CLAIM_SECONDS * tempo)
         return [refund.id for refund in refunds]
 
 
@@ -161,8 +162,16 @@ async def submit(runtime: Runtime, refund_id: str) -> None:
     crash.point("f2")
     async with runtime.sessions.begin() as session:
         await apply(session, told)
+        _tried(runtime, await session.get_one(Refund, refund_id))
         crash.point("f3")
     crash.point("f4")
+
+
+def _tried(runtime: Runtime, refund: Refund) -> None:
+    """The channel was asked: the next try is after a longer pause."""
+    pause = PAUSES[min(refund.tries, len(PAUSES) - 1)] * random.uniform(1, 1.2)
+    refund.tries += 1
+    refund.next_try_at = now() + timedelta(seconds=pause * settings_of(runtime).payment_tempo)
 
 
 _REASONS = {
@@ -179,6 +188,7 @@ async def _note(runtime: Runtime, refund_id: str, code: str, *, sent: bool = Fal
     async with runtime.sessions.begin() as session:
         refund = await session.get_one(Refund, refund_id, with_for_update=True)
         refund.error_code = code
+        _tried(runtime, refund)
         if sent and refund.state == RefundState.CREATED:
             move(session, refund, REFUND_TRANSITIONS, "submit")
 

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
+from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 
 from kit import crash
@@ -81,6 +82,34 @@ async def test_trouble_on_the_way_never_pays_twice(
     assert [r["amount_fen"] for r in done["refunds"]] == [8000]
     assert len((await town.book(order_id))["refunds"]) == 1
     assert await town.types(order_id) == ["created.v1", "paid.v1", "refunded.v1"]
+
+
+async def test_tries_that_our_own_trouble_ended_do_not_make_the_pauses_longer(town: Town) -> None:
+    case_id, order_id = await paid(town)
+    # Without this column each try fails before the channel is asked.
+    async with town.runtime.sessions.begin() as session:
+        await session.execute(text("alter table attempt rename column trade_no to trade_no_away"))
+
+    claims: set[object] = set()
+
+    async def claimed_again_and_again() -> bool:
+        town.runtime.wake("work_refunds")
+        query = "select next_try_at from refund where order_id = :id"
+        claims.update(await town.column(query, id=order_id))
+        return len(claims) > 3
+
+    try:
+        await town.withdraw(case_id)
+        await until(claimed_again_and_again, seconds=60)
+        tries = await town.column("select tries from refund where order_id = :id", id=order_id)
+        assert tries == [0]
+    finally:
+        async with town.runtime.sessions.begin() as session:
+            back = "alter table attempt rename column trade_no_away to trade_no"
+            await session.execute(text(back))
+    [refund] = await at_channel(town, order_id)
+    await end(town, refund, "SUCCESS")
+    await town.reaches(order_id, "refunded")
 
 
 async def test_a_lost_refund_notice_is_found_by_a_query(town: Town) -> None:
