@@ -6,7 +6,7 @@ from typing import Annotated, Any
 from fastapi import Path, Query, Request, Response
 
 from kit.auth import Applicant, Operator, Public, Staff
-from kit.pages import Cursor, Limit, Page, clamp
+from kit.pages import Cursor, Limit, Page, Pager
 from kit.routing import NOT_MODIFIED, IfMatch, Session, check_version, etag, not_modified
 from kit.routing import router as new_router
 from kit.runtime import Runtime
@@ -26,9 +26,8 @@ def _before(position: list[Any] | None) -> ratings.Position | None:
     return (datetime.fromisoformat(position[0]), position[1]) if position else None
 
 
-def _next(request: Request, filters: dict[str, Any], at: datetime | None, row_id: str) -> str:
-    cursor = _runtime(request).cursors.write([at.isoformat() if at else None, row_id], filters)
-    return f"{request.url.path}?{request.url.include_query_params(cursor=cursor).query}"
+def _mark(at: datetime | None, row_id: str) -> list[Any]:
+    return [at.isoformat() if at else None, row_id]
 
 
 @router.get("/ratings")
@@ -42,19 +41,18 @@ async def list_my_ratings(
 ) -> Page[schemas.RatingOut]:
     """My ratings, given and asked for, newest first."""
     runtime = _runtime(request)
-    filters = {"account": caller.subject, "case_id": case_id}
+    pager = Pager(request, limit, cursor, {"account": caller.subject, "case_id": case_id})
     rows = await ratings.list_of_account(
         session,
         caller.subject,
         case_id=case_id,
-        before=_before(runtime.cursors.read(cursor, filters)),
-        limit=clamp(limit) + 1,
+        before=_before(pager.position),
+        limit=pager.size + 1,
     )
-    page = rows[: clamp(limit)]
-    more = len(rows) > len(page)
-    return Page(
-        items=[schemas.RatingOut.of(runtime.vault, row) for row in page],
-        next=_next(request, filters, page[-1].invited_at, page[-1].id) if more else None,
+    return pager.page(
+        rows,
+        lambda row: schemas.RatingOut.of(runtime.vault, row),
+        lambda row: _mark(row.invited_at, row.id),
     )
 
 
@@ -76,18 +74,18 @@ async def list_received_ratings(
     """What people said of my department, newest first, without who said it."""
     runtime = _runtime(request)
     filters = {"dept": caller.dept, "region": caller.region, "worst": worst}
+    pager = Pager(request, limit, cursor, filters)
     rows = await ratings.list_received(
         session,
         caller,
         worst=worst,
-        before=_before(runtime.cursors.read(cursor, filters)),
-        limit=clamp(limit) + 1,
+        before=_before(pager.position),
+        limit=pager.size + 1,
     )
-    page = rows[: clamp(limit)]
-    more = len(rows) > len(page)
-    return Page(
-        items=[schemas.ReceivedOut.of(runtime.vault, row) for row in page],
-        next=_next(request, filters, page[-1].rated_at, page[-1].id) if more else None,
+    return pager.page(
+        rows,
+        lambda row: schemas.ReceivedOut.of(runtime.vault, row),
+        lambda row: _mark(row.rated_at, row.id),
     )
 
 

@@ -4,15 +4,16 @@ import base64
 import hashlib
 import hmac
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any, Generic, TypeVar
 from urllib.parse import urlencode
 
-from fastapi import Query
+from fastapi import Query, Request
 from pydantic import BaseModel
 
 from .errors import Problem
 
+R = TypeVar("R")
 T = TypeVar("T")
 MAX_LIMIT = 100
 Limit = Annotated[int, Query(ge=1, description=f"at most {MAX_LIMIT}; more is cut to it")]
@@ -71,3 +72,52 @@ def link(path: str, cursor: str, *, limit: int, **filters: str | None) -> str:
 
 def clamp(limit: int) -> int:
     return min(limit, MAX_LIMIT)
+
+
+class Pager:
+    """One request for a page of a list: where it begins, how many rows, the link to the next.
+
+    Ask for one row more than `size`; `page` shows the rows without it. `filters` bind the cursor:
+    what the list depends on, the caller included. Raises BadCursor (400)."""
+
+    def __init__(
+        self, request: Request, limit: int, cursor: str | None, filters: Mapping[str, Any]
+    ) -> None:
+        self.size = clamp(limit)
+        self._request, self._filters = request, filters
+        self._cursors: Cursors = request.app.state.runtime.cursors
+        self.position = self._cursors.read(cursor, filters)
+
+    @property
+    def after(self) -> Any:
+        """The one value of a position that has no more; None at the start."""
+        return self.position[0] if self.position else None
+
+    def following(
+        self,
+        rows: Sequence[R],
+        mark: Callable[[R], Sequence[Any]],
+        path: str | None = None,
+        **query: str | None,
+    ) -> str | None:
+        """The link behind the last row that is shown, by its `mark`; None on the last page. It
+        has this path and query; without a path those of the request."""
+        if len(rows) <= self.size:
+            return None
+        written = self._cursors.write(mark(rows[self.size - 1]), self._filters)
+        if path is not None:
+            return link(path, written, limit=self.size, **query)
+        url = self._request.url
+        return f"{url.path}?{url.include_query_params(cursor=written).query}"
+
+    def page(
+        self,
+        rows: Sequence[R],
+        show: Callable[[R], T],
+        mark: Callable[[R], Sequence[Any]],
+        path: str | None = None,
+        **query: str | None,
+    ) -> Page[T]:
+        """The rows of the page, shown, and the link to the next."""
+        items = [show(row) for row in rows[: self.size]]
+        return Page(items=items, next=self.following(rows, mark, path, **query))

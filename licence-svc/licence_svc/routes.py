@@ -7,7 +7,7 @@ from pydantic import Field
 
 from kit.auth import Applicant, Operator, Public, Reviewer
 from kit.lookups import Lookups
-from kit.pages import Cursor, Limit, Page, clamp
+from kit.pages import Cursor, Limit, Page, Pager, clamp
 from kit.routing import NOT_MODIFIED, IfMatch, Session, check_version, etag, not_modified
 from kit.routing import router as new_router
 from kit.runtime import Runtime
@@ -83,21 +83,19 @@ async def list_my_licences(
     """My licences, newest first, names and numbers masked."""
     runtime = _runtime(request)
     filters = {"holder": caller.subject, "licence_type": licence_type}
-    position = runtime.cursors.read(cursor, filters)
+    pager = Pager(request, limit, cursor, filters)
     rows = await licences.list_of_holder(
         session,
         caller.subject,
         licence_type=licence_type,
-        before=position[0] if position else None,
-        limit=clamp(limit) + 1,
+        before=pager.after,
+        limit=pager.size + 1,
     )
-    page, more = rows[: clamp(limit)], len(rows) > clamp(limit)
-    link = None
-    if more:
-        following = runtime.cursors.write([page[-1].ordinal], filters)
-        link = f"{request.url.path}?{request.url.include_query_params(cursor=following).query}"
-    shown = [faces.face(runtime.vault, row) for row in page]
-    return Page(items=[schemas.LicenceOut.of(face) for face in shown], next=link)
+    return pager.page(
+        rows,
+        lambda row: schemas.LicenceOut.of(faces.face(runtime.vault, row)),
+        lambda row: [row.ordinal],
+    )
 
 
 @router.get("/me/licences/in-force")

@@ -8,7 +8,7 @@ from kit import crash
 from kit.auth import Applicant, Caller, Gate, Operator
 from kit.idempotency import read_key
 from kit.lookups import Lookups
-from kit.pages import Cursor, Limit, Page, clamp
+from kit.pages import Cursor, Limit, Page, Pager
 from kit.routing import NOT_MODIFIED, Session, etag, not_modified, router
 
 from . import attempts, ledger, orders, refunds
@@ -35,26 +35,15 @@ async def list_payments(
     cursor: Cursor = None,
 ) -> Page[PaymentOut]:
     """A payer's own payments, or for staff those of their department; of one case if asked."""
-    runtime = request.app.state.runtime
-    filters = {"case_id": case_id, "caller": caller.subject}
-    position = runtime.cursors.read(cursor, filters)
-    size = clamp(limit)
+    pager = Pager(request, limit, cursor, {"case_id": case_id, "caller": caller.subject})
     rows = await orders.find(
         session,
         caller,
         case_id=case_id,
-        after=position[0] if position else None,
-        limit=size + 1,
+        after=pager.after,
+        limit=pager.size + 1,
     )
-    page: Page[PaymentOut] = Page(items=[PaymentOut.model_validate(row) for row in rows[:size]])
-    if len(rows) > size:
-        page.next = _next(request, rows[size - 1].id, filters)
-    return page
-
-
-def _next(request: Request, last: str, filters: dict[str, Any]) -> str:
-    cursor = request.app.state.runtime.cursors.write([last], filters)
-    return str(request.url.include_query_params(cursor=cursor).replace(scheme="", netloc=""))
+    return pager.page(rows, PaymentOut.model_validate, lambda row: [row.id])
 
 
 @payments.get("/{payment_id}", response_model=PaymentDetail, responses=NOT_MODIFIED)
@@ -103,15 +92,9 @@ async def list_refunds(
     cursor: Cursor = None,
 ) -> Page[RefundRow]:
     """All refunds or those in one state: what does not move is found here."""
-    filters = {"state": state, "of": "refunds"}
-    position = request.app.state.runtime.cursors.read(cursor, filters)
-    size = clamp(limit)
-    after = position[0] if position else None
-    rows = await refunds.find(session, state=state, after=after, limit=size + 1)
-    page: Page[RefundRow] = Page(items=[RefundRow.model_validate(row) for row in rows[:size]])
-    if len(rows) > size:
-        page.next = _next(request, rows[size - 1].id, filters)
-    return page
+    pager = Pager(request, limit, cursor, {"state": state, "of": "refunds"})
+    rows = await refunds.find(session, state=state, after=pager.after, limit=pager.size + 1)
+    return pager.page(rows, RefundRow.model_validate, lambda row: [row.id])
 
 
 @books.get("/balance")

@@ -8,7 +8,7 @@ from contracts.reads import CaseDataRead
 from kit import reads
 from kit.auth import AnyoneOrAgent, ApplicantOrAgent
 from kit.lookups import Lookups
-from kit.pages import Cursor, Limit, Page, clamp, link
+from kit.pages import Cursor, Limit, Page, Pager
 from kit.routing import NOT_MODIFIED, IfMatch, Session, check_version, etag, not_modified
 from kit.routing import router as new_router
 
@@ -43,24 +43,15 @@ async def list_cases(
     state: Annotated[str | None, Query(max_length=30, pattern=r"^[a-z_]+$")] = None,
 ) -> Page[CaseLine]:
     """The caller's cases, or those of the caller's department and region; newest first."""
-    cursors, limit = request.app.state.runtime.cursors, clamp(limit)
     filters = {
         "list": "cases",
         "subject": caller.subject,
         "mandate": caller.mandate,
         "state": state,
     }
-    after = cursors.read(cursor, filters)
-    rows = await cases.listed(
-        session, caller, after=after[0] if after else None, limit=limit, state=state
-    )
-    following = None
-    if len(rows) > limit:
-        mark = cursors.write([rows[limit - 1].id], filters)
-        following = link("/v1/cases", mark, limit=limit, state=state)
-    return Page[CaseLine](
-        items=[CaseLine.model_validate(row) for row in rows[:limit]], next=following
-    )
+    pager = Pager(request, limit, cursor, filters)
+    rows = await cases.listed(session, caller, after=pager.after, limit=pager.size, state=state)
+    return pager.page(rows, CaseLine.model_validate, lambda row: [row.id], "/v1/cases", state=state)
 
 
 @router.get("/{case_id}", responses=NOT_MODIFIED)

@@ -5,7 +5,7 @@ from typing import Annotated
 from fastapi import Query, Request
 
 from kit.auth import Reviewer
-from kit.pages import Cursor, Limit, Page, clamp, link
+from kit.pages import Cursor, Limit, Page, Pager
 from kit.routing import Session
 from kit.routing import router as new_router
 
@@ -25,17 +25,11 @@ async def list_tasks(
     state: Annotated[str | None, Query(max_length=30, pattern=r"^[a-z_]+$")] = None,
 ) -> Page[TaskOut]:
     """The tasks of the caller's department and region, the most urgent first."""
-    cursors, limit = request.app.state.runtime.cursors, clamp(limit)
     filters = {"list": "tasks", "dept": caller.dept, "region": caller.region, "state": state}
-    after = cursors.read(cursor, filters)
-    rows = await reviews.desk(session, caller, state=state, after=after, limit=limit)
-    following = None
-    if len(rows) > limit:
-        last = rows[limit - 1]
-        mark = cursors.write([last.due, last.id], filters)
-        following = link("/v1/tasks", mark, limit=limit, state=state)
-    return Page[TaskOut](
-        items=[TaskOut.model_validate(row) for row in rows[:limit]], next=following
+    pager = Pager(request, limit, cursor, filters)
+    rows = await reviews.desk(session, caller, state=state, after=pager.position, limit=pager.size)
+    return pager.page(
+        rows, TaskOut.model_validate, lambda row: [row.due, row.id], "/v1/tasks", state=state
     )
 
 

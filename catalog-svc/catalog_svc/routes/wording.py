@@ -1,13 +1,12 @@
 """How operators keep the search up with what people say: synonyms, and what was not found."""
 
 from typing import Annotated
-from urllib.parse import urlencode
 
 from fastapi import APIRouter, Path, Request
 
 from kit import routing
 from kit.auth import Operator
-from kit.pages import Cursor, Limit, Page, clamp
+from kit.pages import Cursor, Limit, Page, Pager, clamp
 from kit.parameters import WORDS
 from kit.routing import Session
 
@@ -22,16 +21,10 @@ async def list_synonyms(
     request: Request, session: Session, _: Operator, limit: Limit = 50, cursor: Cursor = None
 ) -> Page[schemas.SynonymOut]:
     """What people say and the official words that it stands for, by term."""
-    cursors = request.app.state.runtime.cursors
-    filters = {"list": "synonyms"}
-    after, size = cursors.read(cursor, filters), clamp(limit)
-    rows = await synonyms.listed(session, after=after[0] if after else None, limit=size + 1)
-    link = None
-    if len(rows) > size:
-        position = cursors.write([rows[size - 1].term], filters)
-        link = "/v1/items/search/synonyms?" + urlencode({"limit": size, "cursor": position})
-    found = [schemas.SynonymOut.model_validate(row) for row in rows[:size]]
-    return Page(items=found, next=link)
+    pager = Pager(request, limit, cursor, {"list": "synonyms"})
+    rows = await synonyms.listed(session, after=pager.after, limit=pager.size + 1)
+    show = schemas.SynonymOut.model_validate
+    return pager.page(rows, show, lambda row: [row.term], "/v1/items/search/synonyms")
 
 
 @router.put("/synonyms/{term}")

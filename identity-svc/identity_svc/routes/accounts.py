@@ -8,7 +8,7 @@ from kit import routing
 from kit.auth import Anyone, Applicant, Operator, Public, ServiceCaller
 from kit.clock import now
 from kit.errors import Unavailable
-from kit.pages import Cursor, Limit, Page, clamp
+from kit.pages import Cursor, Limit, Page, Pager
 from kit.routing import IfMatch, Session, check_version, etag
 
 from .. import access_logs, accounts, attempts, departments, levels, phone_codes
@@ -122,18 +122,13 @@ async def my_access_log(
 ) -> Page[Read]:
     """Who read the caller's data, here and in the other services, and what for; the latest first.
     Staff appear by their department, once an hour for each thing."""
-    filters = {"account": caller.subject}
-    position = at.runtime.cursors.read(cursor, filters)
-    limit = clamp(limit)
-    rows = await accounts.reads(
-        session, caller.subject, before=position[0] if position else None, limit=limit
-    )
-    link = None
-    if len(rows) > limit:
-        after = at.runtime.cursors.write([rows[limit - 1].id], filters)
-        link = f"/v1/me/access-log?limit={limit}&cursor={after}"
-    return Page[Read](
-        items=[Read.model_validate(access_logs.shown(row)) for row in rows[:limit]], next=link
+    pager = Pager(at.request, limit, cursor, {"account": caller.subject})
+    rows = await accounts.reads(session, caller.subject, before=pager.after, limit=pager.size)
+    return pager.page(
+        rows,
+        lambda row: Read.model_validate(access_logs.shown(row)),
+        lambda row: [row.id],
+        "/v1/me/access-log",
     )
 
 

@@ -2,7 +2,7 @@
 
 from kit import routing
 from kit.auth import Operator
-from kit.pages import Cursor, Limit, Page, clamp, link
+from kit.pages import Cursor, Limit, Page, Pager
 from kit.routing import IfMatch, Session, check_version
 
 from .. import clients
@@ -36,16 +36,9 @@ async def list_clients(
     at: At, session: Session, _: Operator, limit: Limit = 20, cursor: Cursor = None
 ) -> Page[ClientView]:
     """The registered applications, the oldest first."""
-    position, limit = at.runtime.cursors.read(cursor, {}), clamp(limit)
-    after = position[0] if position else None
-    rows = await clients.registered(session, after=after, limit=limit)
-    more = None
-    if len(rows) > limit:
-        written = at.runtime.cursors.write([rows[limit - 1].client_id], {})
-        more = link("/v1/clients", written, limit=limit)
-    return Page[ClientView](
-        items=[ClientView.model_validate(row) for row in rows[:limit]], next=more
-    )
+    pager = Pager(at.request, limit, cursor, {})
+    rows = await clients.registered(session, after=pager.after, limit=pager.size)
+    return pager.page(rows, ClientView.model_validate, lambda row: [row.client_id], "/v1/clients")
 
 
 @router.post("/{client_id}/switch-off")

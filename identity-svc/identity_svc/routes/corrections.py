@@ -6,7 +6,7 @@ from fastapi import Response
 
 from kit import routing
 from kit.auth import Applicant, Reviewer
-from kit.pages import Cursor, Limit, Page, clamp, link
+from kit.pages import Cursor, Limit, Page, Pager
 from kit.routing import IfMatch, Session, check_version, etag
 
 from .. import corrections
@@ -53,21 +53,18 @@ async def my_fact_corrections(
     at: At, session: Session, caller: Applicant, limit: Limit = 20, cursor: Cursor = None
 ) -> Page[CorrectionOut]:
     """What I asked to have corrected, the latest first, with the answers."""
-    filters, size = {"list": "corrections", "subject": caller.subject}, clamp(limit)
-    position = at.runtime.cursors.read(cursor, filters)
+    filters = {"list": "corrections", "subject": caller.subject}
+    pager = Pager(at.request, limit, cursor, filters)
     rows = await corrections.of_account(
-        session, caller.subject, before=position[0] if position else None, limit=size
+        session, caller.subject, before=pager.after, limit=pager.size
     )
-    page = Page[CorrectionOut](
+    return Page[CorrectionOut](
         items=[
             CorrectionOut.model_validate(await corrections.detail(session, at.runtime.vault, row))
-            for row in rows[:size]
-        ]
+            for row in rows[: pager.size]
+        ],
+        next=pager.following(rows, lambda row: [row.id], router.prefix),
     )
-    if len(rows) > size:
-        mark = at.runtime.cursors.write([rows[size - 1].id], filters)
-        page.next = link(router.prefix, mark, limit=size)
-    return page
 
 
 @router.post("/{correction_id}/withdraw")
@@ -89,17 +86,16 @@ async def list_fact_corrections(
     cursor: Cursor = None,
 ) -> Page[CorrectionLine]:
     """Corrections that my department decides, the oldest first, without anything personal."""
-    filters, size = {"list": "desk", "dept": caller.dept, "state": state}, clamp(limit)
-    position = at.runtime.cursors.read(cursor, filters)
-    rows = await corrections.desk(
-        session, caller, state=state, after=position[0] if position else None, limit=size
+    filters = {"list": "desk", "dept": caller.dept, "state": state}
+    pager = Pager(at.request, limit, cursor, filters)
+    rows = await corrections.desk(session, caller, state=state, after=pager.after, limit=pager.size)
+    return pager.page(
+        rows,
+        lambda row: CorrectionLine.model_validate(corrections.line(row)),
+        lambda row: [row.id],
+        desk.prefix,
+        state=state,
     )
-    lines = [CorrectionLine.model_validate(corrections.line(row)) for row in rows[:size]]
-    page = Page[CorrectionLine](items=lines)
-    if len(rows) > size:
-        mark = at.runtime.cursors.write([rows[size - 1].id], filters)
-        page.next = link(desk.prefix, mark, limit=size, state=state)
-    return page
 
 
 @desk.get("/{correction_id}")

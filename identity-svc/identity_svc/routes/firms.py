@@ -5,7 +5,7 @@ from fastapi import APIRouter
 from kit import routing
 from kit.auth import AnyoneOrAgent, Applicant, Person
 from kit.clock import now
-from kit.pages import Cursor, Limit, Page, clamp, link
+from kit.pages import Cursor, Limit, Page, Pager
 from kit.routing import Session
 
 from .. import attempts, firms, principals
@@ -61,16 +61,10 @@ async def list_agents(
 ) -> Page[AppointmentView]:
     """Who acts or acted for the firm, the latest first; for those who manage it."""
     await firms.managed(session, firm_id, caller)
-    filters, limit = {"list": "agents", "firm": firm_id}, clamp(limit)
-    after = at.runtime.cursors.read(cursor, filters)
-    rows = await firms.appointments(
-        session, firm_id, after=after[0] if after else None, limit=limit
-    )
-    more = None
-    if len(rows) > limit:
-        written = at.runtime.cursors.write([rows[limit - 1].id], filters)
-        more = link(f"/v1/firms/{firm_id}/agents", written, limit=limit)
-    return Page[AppointmentView](items=[_view(at, row) for row in rows[:limit]], next=more)
+    pager = Pager(at.request, limit, cursor, {"list": "agents", "firm": firm_id})
+    rows = await firms.appointments(session, firm_id, after=pager.after, limit=pager.size)
+    path = f"/v1/firms/{firm_id}/agents"
+    return pager.page(rows, lambda row: _view(at, row), lambda row: [row.id], path)
 
 
 @own_router.post("/v1/appointments/{appointment_id}/confirm")

@@ -7,7 +7,7 @@ from fastapi import Depends, Query, Response
 from kit import routing
 from kit.auth import Caller, Gate
 from kit.errors import NotFound
-from kit.pages import Cursor, Limit, Page, clamp, link
+from kit.pages import Cursor, Limit, Page, Pager
 from kit.routing import IfMatch, Session, check_version, etag
 
 from .. import mandates
@@ -54,7 +54,7 @@ async def list_mandates(
     """The caller's mandates on both sides or on one, the latest first; those that wait for his
     answer are among them."""
     filters = {"list": "mandates", "subject": caller.subject, "side": side, "state": state}
-    position, limit = at.runtime.cursors.read(cursor, filters), clamp(limit)
+    pager = Pager(at.request, limit, cursor, filters)
     try:
         mine = await mandates.me(session, at.runtime.vault, caller)
     except NotFound:  # a token may live a little longer than its account
@@ -64,14 +64,11 @@ async def list_mandates(
         mine,
         side=side,
         state=state,
-        after=position[0] if position else None,
-        limit=limit,
+        after=pager.after,
+        limit=pager.size,
     )
-    more = None
-    if len(rows) > limit:
-        written = at.runtime.cursors.write([rows[limit - 1].id], filters)
-        more = link("/v1/mandates", written, limit=limit, side=side, state=state)
-    shown = await mandates.shown(session, at.runtime.vault, mine, rows[:limit])
+    more = pager.following(rows, lambda row: [row.id], "/v1/mandates", side=side, state=state)
+    shown = await mandates.shown(session, at.runtime.vault, mine, rows[: pager.size])
     return Page[MandateView](items=[MandateView.model_validate(one) for one in shown], next=more)
 
 

@@ -6,7 +6,7 @@ from fastapi import Query, Response
 
 from kit import routing
 from kit.auth import Operator
-from kit.pages import Cursor, Limit, Page, clamp, link
+from kit.pages import Cursor, Limit, Page, Pager
 from kit.routing import IfMatch, Session, etag
 
 from .. import staff
@@ -32,16 +32,14 @@ async def list_staff(
     cursor: Cursor = None,
 ) -> Page[StaffOut]:
     """The members of staff with their rights, of all departments or one."""
-    filters, limit = {"list": "staff", "dept": dept}, clamp(limit)
-    position = at.runtime.cursors.read(cursor, filters)
-    after = position[0] if position else None
-    rows = await staff.listed(session, dept=dept, after=after, limit=limit)
-    following = None
-    if len(rows) > limit:
-        mark = at.runtime.cursors.write([rows[limit - 1][1].id], filters)
-        following = link("/v1/staff", mark, limit=limit, dept=dept)
-    return Page[StaffOut](
-        items=[StaffOut.of(at.runtime.vault, *row) for row in rows[:limit]], next=following
+    pager = Pager(at.request, limit, cursor, {"list": "staff", "dept": dept})
+    rows = await staff.listed(session, dept=dept, after=pager.after, limit=pager.size)
+    return pager.page(
+        rows,
+        lambda row: StaffOut.of(at.runtime.vault, *row),
+        lambda row: [row[1].id],
+        "/v1/staff",
+        dept=dept,
     )
 
 

@@ -5,7 +5,7 @@ from typing import Annotated
 from fastapi import Query, Request, Response
 
 from kit.auth import Anyone
-from kit.pages import Cursor, Limit, Page, clamp, link
+from kit.pages import Cursor, Limit, Page, Pager
 from kit.routing import NOT_MODIFIED, Session, etag, not_modified
 from kit.routing import router as new_router
 
@@ -25,18 +25,14 @@ async def list_shipments(
     cursor: Cursor = None,
 ) -> Page[ShipmentLine]:
     """The caller's shipments, or those of the caller's department and region."""
-    cursors, limit = request.app.state.runtime.cursors, clamp(limit)
     filters = {"list": "shipments", "subject": caller.subject, "case_id": case_id}
-    after = cursors.read(cursor, filters)
+    pager = Pager(request, limit, cursor, filters)
     rows = await shipments.listed(
-        session, caller, case_id=case_id, after=after[0] if after else None, limit=limit
+        session, caller, case_id=case_id, after=pager.after, limit=pager.size
     )
-    following = None
-    if len(rows) > limit:
-        mark = cursors.write([rows[limit - 1].id], filters)
-        following = link("/v1/shipments", mark, limit=limit, case_id=case_id)
-    items = [ShipmentLine.model_validate(row) for row in rows[:limit]]
-    return Page[ShipmentLine](items=items, next=following)
+    return pager.page(
+        rows, ShipmentLine.model_validate, lambda row: [row.id], "/v1/shipments", case_id=case_id
+    )
 
 
 @router.get("/{shipment_id}", responses=NOT_MODIFIED)
