@@ -66,6 +66,8 @@ def create_app(
         openapi_url=None,
         docs_url=None,
         redoc_url=None,
+        # We count and trace for ourselves, see kit.telemetry.
+        telemetry={"tracing": False, "metrics": False, "logs": False},
         generate_unique_id_function=lambda route: route.name,
     )
     app.add_middleware(Lane)

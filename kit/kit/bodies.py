@@ -30,7 +30,7 @@ class BodyLimit:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        told = dict(scope["headers"]).get(b"content-length", b"")
+        told = next((v for k, v in scope["headers"] if k == b"content-length"), b"")
         over = told.isdigit() and (len(told) > 15 or int(told) > self._limit)
         taken = 0
 

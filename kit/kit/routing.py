@@ -5,6 +5,7 @@ The session opens lazily, so a route that needs no database takes no connection.
 the same transaction as its effect. Other writing methods honour the key when it is sent.
 """
 
+import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Annotated, Any
 
@@ -44,15 +45,17 @@ class BeamRoute(APIRoute):
         path, action = self.path, self.name
 
         async def run(request: Request) -> Response:
-            async with request.app.state.runtime.sessions() as session:
-                request.state.session = session
-                await check_texts(request)
+            state = request.state
+            state.session = None
+            await check_texts(request)
+            try:
                 if not writes:
                     answer = await handle(request)
-                    if session.info.pop(reads.TOLD, False):
-                        await session.commit()
+                    if state.session is not None and state.session.info.pop(reads.TOLD, False):
+                        await state.session.commit()
                     return answer
                 _refuse_while_away(request)
+                session = state.session = request.app.state.runtime.sessions()
                 claim = await idempotency.claim(session, request, path, required=key_needed)
                 if claim is not None and claim.replay is not None:
                     REPLAYS.labels(request.app.state.runtime.settings.service).inc()
@@ -67,6 +70,10 @@ class BeamRoute(APIRoute):
                 await session.commit()
                 crash.point("q2")
                 return response
+            finally:
+                # One that holds no connection leaves nothing behind: closing it is for nothing.
+                if state.session is not None and state.session.in_transaction():
+                    await asyncio.shield(asyncio.create_task(state.session.close()))
 
         return run
 
@@ -77,7 +84,10 @@ def router(**options: Any) -> APIRouter:
 
 async def _session(request: Request) -> AsyncSession:
     _refuse_while_away(request)
-    session: AsyncSession = request.state.session
+    state = request.state
+    if state.session is None:
+        state.session = request.app.state.runtime.sessions()
+    session: AsyncSession = state.session
     return session
 
 

@@ -91,6 +91,8 @@ def configure_logs(service: str) -> BufferedLines:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(logging.INFO)
+    # No line tells them, and every record would look them up.
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     for noisy in ("httpx", "httpcore", "nats", "uvicorn.access", "uvicorn.error", "alembic"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     return handler
@@ -102,6 +104,8 @@ class RequestTelemetry:
 
     def __init__(self, app: ASGIApp, service: str) -> None:
         self._app, self._service = app, service
+        self._seconds = SECONDS.labels(service)
+        self._counted: dict[tuple[str, str, int], Any] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -112,12 +116,11 @@ class RequestTelemetry:
         request_id = sent_id if WELL_FORMED.fullmatch(sent_id) else uuid7().hex
         parent = headers.get(b"traceparent", b"").decode("latin-1")
         runtime = getattr(scope["app"].state, "runtime", None)
-        values: list[tuple[ContextVar[Any], Any]] = [
-            (context.request_id, request_id),
-            (context.service, self._service),
-            (traces.tracer, getattr(runtime, "tracer", None)),
+        pairs: list[tuple[ContextVar[Any], Any]] = [
+            (context.request_id, context.request_id.set(request_id)),
+            (context.service, context.service.set(self._service)),
+            (traces.tracer, traces.tracer.set(getattr(runtime, "tracer", None))),
         ]
-        pairs = [(variable, variable.set(value)) for variable, value in values]
         started = time.perf_counter()
         status = 0
 
@@ -154,8 +157,12 @@ class RequestTelemetry:
             span.kept = False
             return
         method = scope["method"] if scope["method"] in METHODS else "other"
-        REQUESTS.labels(self._service, method, route, status).inc()
-        SECONDS.labels(self._service).observe(seconds)
+        what = method, route, status
+        counter = self._counted.get(what)
+        if counter is None:
+            counter = self._counted[what] = REQUESTS.labels(self._service, *what)
+        counter.inc()
+        self._seconds.observe(seconds)
         span.name = f"{method} {route}"
         span.attributes |= {
             "http_request_method": method,
@@ -170,7 +177,19 @@ class RequestTelemetry:
             "status": status,
             "ms": round(seconds * 1000, 1),
         }
-        access.info("request", extra={"fields": fields})
+        if access.isEnabledFor(logging.INFO):
+            # As `access.info` does, without looking through the stack for who called it.
+            made = access.makeRecord(
+                access.name,
+                logging.INFO,
+                __file__,
+                0,
+                "request",
+                (),
+                None,
+                extra={"fields": fields},
+            )
+            access.handle(made)
 
 
 async def _server_error(send: Send, path: str, request_id: str, english: bool) -> None:
