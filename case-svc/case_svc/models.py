@@ -19,6 +19,7 @@ from contracts.case import (
     TaskDecided,
 )
 from kit.db import APPEND_ONLY, Document, Now, Sealed, ServiceBase, new_metadata
+from kit.seals.blocks import Trail, sealed
 from kit.states import Transitions
 
 CASE_TRANSITIONS: Transitions = {
@@ -247,4 +248,7 @@ class TimelineEntry(Base):
     note: Mapped[str | None]
     previous: Mapped[str]
     hash: Mapped[str]
-    __table_args__ = (Index(None, "case_id", "id"), {"info": APPEND_ONLY})
+    __table_args__ = (
+        Index(None, "case_id", "id"),
+        {"info": sealed(Trail("timeline_entry", prefix="tl"))},
+    )

@@ -29,6 +29,7 @@ from .lookups import Reader
 from .pages import Cursors
 from .revocations import Watcher
 from .runtime import Checks, Runtime
+from .seals import watch
 from .secrets import Vault
 from .settings import ServiceSettings
 
@@ -90,11 +91,10 @@ async def running(
     checks: Checks | None = None,
 ) -> AsyncIterator[Runtime]:
     """Open everything in order, close it in reverse; a service without HTTP can use it too."""
-    async with opened(settings, on, jobs, setup) as runtime, contextlib.AsyncExitStack() as stack:
-        if checks:
-            runtime.checks = checks
-            watching = asyncio.create_task(ops.watch_checks(runtime))
-            stack.callback(watching.cancel)
+    every = Jobs([*jobs.entries, *watch.jobs.entries])
+    async with opened(settings, on, every, setup) as runtime, contextlib.AsyncExitStack() as stack:
+        runtime.checks = {**(checks or {}), "audit": watch.of(runtime).report}
+        stack.callback(asyncio.create_task(ops.watch_checks(runtime)).cancel)
         stack.callback(asyncio.create_task(runtime.database.run()).cancel)
         runtime.bus.watcher = Watcher(settings.service, runtime.keyring.revoked.note)
         await runtime.bus.start()

@@ -13,8 +13,9 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from . import context, crash
 from .auth import Caller
-from .db import APPEND_ONLY, Document, KitBase, Now
+from .db import Document, KitBase, Now
 from .ids import new_id
+from .seals.blocks import Trail, sealed
 
 
 class StaffAction(KitBase):
@@ -32,7 +33,7 @@ class StaffAction(KitBase):
     last one first; `for`: the applicant in whose name staff did it."""
     request_id: Mapped[str | None]
     trace_id: Mapped[str | None]
-    __table_args__ = ({"info": APPEND_ONLY},)
+    __table_args__ = ({"info": sealed(Trail("staff_action", prefix="act", time="at"))},)
 
 
 def note(session: AsyncSession, request: Request, action: str) -> None:

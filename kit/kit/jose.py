@@ -17,6 +17,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from jose import jwk, jws, jwt
 
 ALGORITHM = "ES256"
+P256_ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
+"""Of the group of curve P-256 (FIPS 186-5, SP 800-186 §3.2.1.3)."""
 MAX_BYTES = 8192
 LEEWAY_SECONDS = 30
 MAX_LIFE_SECONDS = 15 * 60
@@ -73,10 +75,34 @@ class SigningKey:
             serialization.NoEncryption(),
         )
 
+    @classmethod
+    def derived(cls, secret: bytes) -> "SigningKey":
+        """The key that follows from 64 secret bytes, the same every time (FIPS 186-5 A.2.1)."""
+        curve = ec.SECP256R1()
+        number = int.from_bytes(secret, "big") % (P256_ORDER - 1) + 1
+        return cls(
+            ec.derive_private_key(number, curve).private_bytes(
+                serialization.Encoding.PEM,
+                serialization.PrivateFormat.PKCS8,
+                serialization.NoEncryption(),
+            )
+        )
+
     def sign(self, claims: Mapping[str, Any], typ: str) -> str:
         return str(
             jwt.encode(dict(claims), self._key, ALGORITHM, headers={"kid": self.kid, "typ": typ})
         )
+
+    def signed(self, token: str, typ: str) -> dict[str, Any]:
+        """The claims of a statement that this key signed, which is good for ever; or BadToken."""
+        header = _header(token, (typ,), FORBIDDEN_HEADERS)
+        with _refusing():
+            if header.get("kid") != self.kid:
+                raise UnknownKey("kid")
+            claims = json.loads(jws.verify(token, self._key.public_key(), [ALGORITHM]))
+            if not isinstance(claims, dict):
+                raise BadToken("payload")
+            return claims
 
 
 class KeySet:

@@ -26,6 +26,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 
 from . import audit, deadletters, inbox, outbox  # noqa: F401  (their tables join KitBase.metadata)
 from .db import KitBase
+from .seals import blocks  # noqa: F401
 from .versions import Migrations, of_database
 
 LIMITS = {"lock_timeout": "500ms", "transaction_timeout": "1s"}

@@ -164,7 +164,8 @@ async def look(runtime: Runtime) -> dict[str, dict[str, Any]]:
         except (SQLAlchemyError, OSError) as error:  # TimeoutError is an OSError
             found[name] = {"ok": None, "error": type(error).__name__}
         else:
-            CHECK.labels(runtime.settings.service, name).set(bool(found[name]["ok"]))
+            if found[name]["ok"] is not None:
+                CHECK.labels(runtime.settings.service, name).set(bool(found[name]["ok"]))
     return found
 
 

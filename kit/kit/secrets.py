@@ -68,6 +68,10 @@ class Vault:
         """A keyed hash by which an exact value can be found, and nothing else learnt."""
         return hmac.digest(self._index, text.strip().upper().encode(), "sha256").hex()
 
+    def secret_for(self, purpose: str) -> bytes:
+        """64 secret bytes for one purpose, the same as long as this vault is kept."""
+        return hmac.digest(self._index, f"secret for {purpose}".encode(), "sha512")
+
 
 def vault_of(session: AsyncSession) -> Vault:
     """The service's own vault, for handlers of events that keep something personal."""

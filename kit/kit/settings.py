@@ -36,6 +36,9 @@ class ServiceSettings(BaseSettings):
     """Client secret with which this service gets its own tokens (client id `svc-<service>`)."""
     vault_key_file: Path | None = None
     """JSON file with the keys of field encryption, see kit.secrets."""
+    audit_anchor_dir: Path | None = None
+    """Folder on another volume than the database's: the seals of the trail are written there, too,
+    see kit.seals. Unset: they stand in the database and on the stream alone."""
     traces: str = ""
     """Where spans go, see kit.traces: `file:///…` or `http://…/v1/traces`; nowhere when empty."""
     traces_ratio: float = Field(1.0, ge=0, le=1)

@@ -17,6 +17,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from contracts.payment import PaymentCancelled, PaymentExpired, PaymentPaid, PaymentRefunded
 from kit.db import APPEND_ONLY, Document, Moment, Now, ServiceBase, new_metadata
+from kit.seals.blocks import Trail, sealed
 from kit.states import Transitions
 
 Fen = Annotated[int, mapped_column(BigInteger)]
@@ -247,6 +248,14 @@ class ChannelNotice(Base):
     __table_args__ = ({"info": APPEND_ONLY},)
 
 
+BOOKINGS = Trail(
+    "ledger_txn",
+    time="recorded_at",
+    parts="select jsonb_agg(to_jsonb(e) order by e.n) from ledger_entry e where e.txn_id = t.id",
+)
+"""A booking is sealed with its legs, which join it only in the transaction that wrote it."""
+
+
 class LedgerTxn(Base):
     """One booking; its entries balance, checked by the database at commit. Never changed."""
 
@@ -257,8 +266,8 @@ class LedgerTxn(Base):
     reverses: Mapped[str | None] = mapped_column(ForeignKey("ledger_txn.id"), unique=True)
     """The booking that this one takes back in full."""
     effective_at: Mapped[Moment]
-    recorded_at: Mapped[Now]
-    __table_args__ = ({"info": APPEND_ONLY},)
+    recorded_at: Mapped[Now] = mapped_column(index=True)
+    __table_args__ = ({"info": sealed(BOOKINGS)},)
 
 
 class LedgerEntry(Base):

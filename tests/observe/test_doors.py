@@ -183,9 +183,13 @@ async def test_the_state_of_a_service(svc: Running, operator: dict[str, str]) ->
 
     state = await until(settled)
     assert state["reasons"] == []
-    assert state["versions"]["database"] == state["versions"]["code"] == "0001"
+    assert state["versions"]["database"] == state["versions"]["code"] == "0002"
     assert state["versions"]["postgres"]
-    assert [job["name"] for job in state["jobs"]] == ["lapse_ratings"]
+    assert [job["name"] for job in state["jobs"]] == [
+        "lapse_ratings",
+        "seal_trails",
+        "check_trails",
+    ]
     assert state["bus"]["connected"] is True
 
 

@@ -1,0 +1,14 @@
+"""What staff did, and what else may never change, is sealed into a chain."""
+
+from kit.seals import tables
+
+revision = "0017"
+down_revision = "0016"
+
+
+def upgrade() -> None:
+    tables.create()
+
+
+def downgrade() -> None:
+    tables.drop()
