@@ -111,6 +111,9 @@ class Environment:
             "BEAM_NATS_PASSWORD": secrets.of("nats", name),
             "BEAM_SERVICE_SECRET": secrets.of("client", name),
             "BEAM_VAULT_KEY_FILE": str(secrets.vault_file(name)),
+            "BEAM_AUDIT_ANCHOR_DIR": self._base.get(
+                "BEAM_AUDIT_ANCHOR_DIR", str(self._place.anchors)
+            ),
         }
         return env | self._of_its_own(name)
 

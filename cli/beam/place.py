@@ -65,6 +65,11 @@ class Place:
         return self.data / "keys"
 
     @property
+    def anchors(self) -> Path:
+        """Heads of the sealed records, beside the database; `beam restore` leaves them."""
+        return self.data / "audit"
+
+    @property
     def logs(self) -> Path:
         return self.data / "logs"
 

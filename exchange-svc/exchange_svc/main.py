@@ -8,7 +8,7 @@ from fastapi import FastAPI
 from kit.app import create_app as create
 from kit.runtime import Runtime
 
-from . import jobs, partners, routes, subscribers
+from . import heads, jobs, partners, routes, subscribers
 from .settings import Settings
 
 
@@ -29,4 +29,5 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         on=subscribers.on,
         jobs=jobs.jobs,
         setup=setup,
+        checks={"audit_heads": heads.check},
     )

@@ -208,6 +208,8 @@ async def against(session: AsyncSession, chain: Chain, anchor: Anchor) -> Findin
         return None
     if await session.scalar(select(AuditBlock.n).where(AuditBlock.n > anchor.block).limit(1)):
         return Finding(chain.service, "block_deleted", anchor.block)
+    if not anchor.database:  # of the stream, which does not say
+        return Finding(chain.service, "cut", anchor.block)
     here = await where(session)
     another = here.id != anchor.database or here.wal < anchor.wal
     return Finding(chain.service, "restored" if another else "cut", anchor.block)
