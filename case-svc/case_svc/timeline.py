@@ -106,3 +106,15 @@ def broken_at(entries: Sequence[TimelineEntry], head: str) -> str | None:
             return entry.id
         previous = entry.hash
     return None if previous == head else "head"
+
+
+def chained(entries: Sequence[TimelineEntry]) -> Sequence[TimelineEntry]:
+    """Entries of one case in the order of their chain, as far as it reaches: ids of one
+    millisecond have no order of their own."""
+    after = {entry.previous: entry for entry in entries}
+    chain: list[TimelineEntry] = []
+    here = ""
+    while here in after:
+        chain.append(after.pop(here))
+        here = chain[-1].hash
+    return chain

@@ -135,7 +135,11 @@ async def _broken_stories(sessions: "Sessions") -> AsyncIterator[str]:
             for entry in await session.scalars(theirs.order_by(TimelineEntry.id)):
                 entries[entry.case_id].append(entry)
             for id_, head in part:
-                if (place := timeline.broken_at(entries[id_], head)) is not None:
+                story = timeline.chained(entries[id_])
+                place = timeline.broken_at(story, head)
+                if place is None and len(story) < len(entries[id_]):
+                    place = story[-1].id if story else "head"
+                if place is not None:
                     yield f"办件 {id_} 的过程在 {place} 处断开 / its story breaks at {place}"
             after = part[-1].id
             session.expunge_all()

@@ -13,6 +13,8 @@ import pytest
 from beam.faults.checks import CHECKS, INVARIANTS, examine
 from beam.faults.checks.states import walks
 from beam.faults.evidence import Evidence
+from kit.seals import words
+from kit.seals.checks import Finding
 from payment_svc.models import ORDER_TRANSITIONS
 
 Tamper = Callable[[Evidence], object]
@@ -208,6 +210,17 @@ def the_statement_says_less(e: Evidence) -> None:
 @wrong("staff_trail")
 def a_line_of_the_trail_is_gone(e: Evidence) -> None:
     e.databases["case"]["staff_action"].clear()
+
+
+@wrong("sealed")
+def a_sealed_line_was_edited(e: Evidence) -> None:
+    found = Finding("case", "edited", 1, "staff_action", "act_1")
+    e.databases["case"]["unfit"] = [{"what": words.told(found)[1]}]
+
+
+@wrong("sealed")
+def a_line_never_got_its_seal(e: Evidence) -> None:
+    e.databases["case"]["unsealed"] = [{"id": "act_1"}]
 
 
 @wrong("deadlines")

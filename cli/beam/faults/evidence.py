@@ -15,6 +15,15 @@ from typing import Any
 import asyncpg
 import httpx
 
+from kit.db import open_engine, open_sessions
+from kit.jose import SigningKey
+from kit.seals import watch, words
+from kit.seals.anchors import AnchorFile
+from kit.seals.blocks import Chain, trails_of
+from kit.secrets import Vault
+
+from ..programs import BY_NAME
+
 Row = Mapping[str, Any]
 KIT_TABLES = {
     "outbox": "select seq, id, subject, body, sent_at from outbox order by seq",
@@ -22,6 +31,8 @@ KIT_TABLES = {
     "dead_letter": "select consumer, event_id, error_class, died_at, replayed_at from dead_letter",
     "idempotency_key": "select key, status from idempotency_key",
     "staff_action": "select actor, action, request_id from staff_action",
+    "unsealed": "select id from staff_action t where not exists (select from audit_seal s "
+    "where s.trail = 'staff_action' and s.row_id = t.id)",
     "moment": "select now() as now",
     "rights": """
         select relname, array_remove(array[
@@ -169,6 +180,8 @@ async def collect(
     run = json.loads(run_file.read_text())
     read = (_database(service, url) for service, url in run["postgres"].items())
     databases = dict(zip(run["postgres"], await asyncio.gather(*read), strict=True))
+    for service, url in run["postgres"].items():
+        databases[service]["unfit"] = await _unfit(run_file.parent, service, url)
     async with httpx.AsyncClient(base_url=run["sandbox"], timeout=20, trust_env=False) as client:
         books = [(await client.get(f"/_sim/{name}/book")).json() for name in ("wechat", "sf")]
     places = [row["ordinal"] for row in databases.get("licence", {}).get("licence", [])]
@@ -202,6 +215,21 @@ async def _statuses(licences: str, places: Sequence[int]) -> dict[int, int]:
 
 def _unpacked(text: str) -> bytes:
     return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
+
+
+async def _unfit(data: Path, service: str, url: str) -> list[Row]:
+    """What does not fit in a service's sealed records, as `beam audit verify` finds it."""
+    vault = Vault.from_file(data / "vault" / f"{service}.json")
+    signer = SigningKey.derived(vault.secret_for("seals"))
+    chain = Chain(service, trails_of(BY_NAME[service].package), signer)
+    engine = open_engine(url.replace("postgresql://", "postgresql+asyncpg://", 1), pool=1)
+    try:
+        async with open_sessions(engine)() as session:
+            written = AnchorFile(data / "audit", service).every()
+            found = await watch.verify(session, chain, written)
+    finally:
+        await engine.dispose()
+    return [{"what": words.told(finding)[1]} for finding in found]
 
 
 async def _database(service: str, url: str) -> dict[str, list[Row]]:

@@ -99,6 +99,8 @@ PLANTS = (
     _plant("story_edited", "timeline", bugs="", act=scenes.edit_story),
     _plant("story_cut", "timeline", bugs="", act=scenes.cut_story),
     _plant("no_trail", "staff_trail"),
+    _plant("trail_edited", "sealed", bugs="", act=scenes.edit_trail),
+    _plant("trail_cut", "sealed", bugs="", act=scenes.cut_trail),
     # I14: departments
     _plant("no_dept", "departments"),
     # I15: deadlines

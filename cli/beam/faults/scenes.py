@@ -1,6 +1,7 @@
 """What happens around a planted bug: a scene goes well without the bug. An act is the bug itself,
 where it is something that somebody does to the running platform and not a line of code."""
 
+import asyncio
 import json
 from collections.abc import Awaitable, Callable
 from urllib.parse import urlsplit, urlunsplit
@@ -79,6 +80,34 @@ async def cut_story(trial: Trial) -> None:
         "case",
         lambda _: "delete from timeline_entry where id = (select max(id) from timeline_entry)",
     )
+
+
+async def edit_trail(trial: Trial) -> None:
+    """A sealed line of the trail names somebody else."""
+    await sealed(trial)
+    await as_administrator(trial, "case", lambda _: "update staff_action set actor = 'stf_w99'")
+
+
+async def cut_trail(trial: Trial) -> None:
+    """The end of the trail is taken away, with its seals and blocks."""
+    await sealed(trial)
+    await as_administrator(
+        trial,
+        "case",
+        lambda _: (
+            "with last as (delete from audit_block where n = (select max(n) from audit_block) "
+            "returning n), gone as (delete from audit_seal where block in (select n from last) "
+            "returning row_id) delete from staff_action where id in (select row_id from gone)"
+        ),
+    )
+
+
+async def sealed(trial: Trial) -> None:
+    """Wait until every line of the trail has its seal."""
+    for _ in range(100):
+        if not (await trial.evidence()).rows("case", "unsealed"):
+            return
+        await asyncio.sleep(0.3)
 
 
 async def as_administrator(trial: Trial, service: str, sql: Callable[[str], str]) -> None:

@@ -119,6 +119,8 @@ class Chain:
 
 def trails_of(package: str) -> tuple[Trail, ...]:
     """The tables of a service whose rows are sealed, those of the kit among them."""
+    # A program that serves nothing has not met it yet; it imports this module, so not at the top.
+    import_module("kit.audit")
     parts: list[MetaData] = [KitBase.metadata]
     if find_spec(package) is not None and find_spec(f"{package}.models") is not None:
         parts.append(import_module(f"{package}.models").Base.metadata)

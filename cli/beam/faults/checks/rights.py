@@ -1,4 +1,5 @@
-"""What is kept cannot be changed by who keeps it (I6); what staff did stands in the trail (I13)."""
+"""What is kept cannot be changed by who keeps it (I6); what staff did stands in the trail, and
+the trail's seals hold (I13)."""
 
 from collections.abc import Iterator
 from functools import cache
@@ -30,7 +31,7 @@ def append_only(evidence: Evidence) -> Iterator[str]:
     """The running services' roles may neither update, delete nor truncate what is append-only."""
     for service, tables in kept().items():
         rights = {row["relname"]: row["rights"] for row in evidence.rows(service, "rights")}
-        for table in ("staff_action", *tables):
+        for table in ("staff_action", "audit_block", "audit_seal", *tables):
             if table not in rights:
                 yield Lasting(f"{service} has no table {table}")
             elif rights[table]:
@@ -53,3 +54,13 @@ def staff_trail(evidence: Evidence) -> Iterator[str]:
     for line in lines.values():
         if not line["actor"].startswith("stf_"):
             yield Lasting(f"the trail names {line['actor']}, who is no member of the staff")
+
+
+def sealed(evidence: Evidence) -> Iterator[str]:
+    """Every sealed row is as it was, the chain is whole, and its head is the one written down
+    elsewhere; every line of the trail gets its seal."""
+    for service in evidence.databases:
+        for row in evidence.rows(service, "unfit"):
+            yield Lasting(row["what"])
+        for row in evidence.rows(service, "unsealed"):
+            yield f"{service} has not sealed {row['id']}"
