@@ -69,7 +69,7 @@ def restore(source: Path) -> int:
     there = docker("volume", "inspect", volume) is not None
     if there and docker("volume", "rm", volume) is None:
         fail(f"数据卷 {volume} 没有删除。", f"The volume {volume} could not be removed.")
-    print(f"✓ {backups.summary(manifest)}\n  make up smoke")
+    print(f"✓ {backups.summary(manifest)}\n  make up smoke\n  {backups.AFTER_RESTORE}")
     return 0
 
 

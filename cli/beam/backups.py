@@ -27,6 +27,9 @@ FORMAT = 1
 MANIFEST = "manifest.json"
 # Newer Pythons want to be told that nothing but plain files may come out.
 _PLAIN: Any = {"filter": "data"} if hasattr(tarfile, "data_filter") else {}
+AFTER_RESTORE = (
+    "恢复后封存暂停,请逐个服务确认 / sealing waits for: beam audit accept SERVICE --reason …"
+)
 _TABLES = (
     "select format('%I', tablename) from pg_tables where schemaname = 'public' order by tablename"
 )
