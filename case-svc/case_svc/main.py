@@ -5,7 +5,7 @@ from fastapi import FastAPI
 from kit import holdings as doors
 from kit.app import create_app as create
 
-from . import holdings, routes, subscribers
+from . import holdings, routes, subscribers, supervision
 from .settings import Settings
 
 
@@ -22,5 +22,6 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             doors.router("case", holdings.PARTS, holdings.open_matters),
         ],
         on=subscribers.on,
+        boards={"supervision": supervision.board},
         max_body=settings.file_limit + 4096,
     )

@@ -197,7 +197,15 @@ class Task(Base):
     decided_at: Mapped[datetime | None]
     opinion: Mapped[str | None]
     created_at: Mapped[Now]
-    __table_args__ = (Index("task_desk_idx", "dept", "region", "state", "due", "id"),)
+    __table_args__ = (
+        Index("task_desk_idx", "dept", "region", "state", "due", "id"),
+        Index(
+            "task_open_idx",
+            "dept",
+            "due",
+            postgresql_where=text("state in ('pending', 'claimed')"),
+        ),
+    )
 
 
 class Correction(Base):

@@ -170,6 +170,10 @@ def make(server: Server, files: Mapping[str, Path], target: Path, version: str) 
         part.replace(target)
     finally:
         shutil.rmtree(work)
+    # Operators see in each database how old its last backup is.
+    for database in manifest["databases"]:
+        comment = f"comment on database {database} is 'backup {manifest['made_at']}'"
+        server.sql("postgres", comment)
     return manifest
 
 

@@ -12,7 +12,7 @@ from kit import context, errors, revocations, telemetry, traces
 from kit.auth import Keyring
 from kit.broker import Nats
 
-from . import ops, portal, references, routes, silence
+from . import operators, ops, portal, references, routes, silence
 from .beam import Beam
 from .counters import BeamCollector
 from .settings import GatewaySettings
@@ -82,6 +82,7 @@ def create_app(
     )
     app.include_router(routes.router)
     app.include_router(ops.router)
+    app.include_router(operators.router)
     app.include_router(references.router)
     app.include_router(references.events_router)
     app.include_router(portal.router)

@@ -39,6 +39,16 @@ class PlatformState(BaseModel):
     """Service → events that wait to be sent, where one waits for more than ten seconds."""
     failed_checks: list[str]
     """`<service>/<check>` of books that do not hold."""
+    versions: dict[str, list[str]]
+    """Version of the programs → services that run it: more than one during an upgrade."""
+    sealed_elsewhere: list[str]
+    """Services whose sealed records end before the head that exchange-svc was told, or differ."""
+    overdue_tasks: int | None
+    """Departments' tasks whose time is over; null: case-svc does not say."""
+    refused_refunds: int | None
+    """Refunds for a person to see to; null: payment-svc does not say."""
+    backup_at: datetime | None
+    """Of the last backup that has every database; null: there is none."""
     services: dict[str, dict[str, Any]]
     """What each service says of itself at `/v1/ops/<service>`."""
 
@@ -86,8 +96,45 @@ async def overview(
             for name, result in said["checks"].items()
             if result["ok"] is False
         ],
+        "versions": _versions(services),
+        "sealed_elsewhere": _sealed_elsewhere(services),
+        "overdue_tasks": _of(services, "case", "boards", "supervision", "overdue"),
+        "refused_refunds": _of(services, "payment", "boards", "money", "refunds_refused", "count"),
+        "backup_at": _backup(services),
         "services": services,
     }
+
+
+def _of(found: Any, *path: str) -> Any:
+    """What lies there; None where a service did not say it."""
+    for name in path:
+        found = found.get(name) if isinstance(found, dict) else None
+    return found
+
+
+def _versions(services: Mapping[str, Any]) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for service in services:
+        found.setdefault(str(_of(services, service, "versions", "beam")), []).append(service)
+    return found
+
+
+def _sealed_elsewhere(services: Mapping[str, Any]) -> list[str]:
+    heads = _of(services, "exchange", "checks", "audit_heads", "heads") or {}
+    behind = []
+    for service, head in heads.items():
+        own = _of(services, service, "checks", "audit")
+        if own is None or own.get("blocks") is None:
+            continue
+        same = own["blocks"] != head["block"] or own["head"] == head["hash"]
+        if own["blocks"] < head["block"] or not same:
+            behind.append(service)
+    return behind
+
+
+def _backup(services: Mapping[str, Any]) -> str | None:
+    moments = [_of(said, "backup_at") for said in services.values()]
+    return min(moments, default=None) if all(moments) else None
 
 
 @router.get("/v1/ops", response_model=PlatformState)

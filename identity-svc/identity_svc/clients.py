@@ -90,6 +90,9 @@ def _declared(settings: Settings) -> Iterator[dict[str, Any]]:
     yield {**portal, "logout_uris": [f"{settings.issuer}/"]}
     terminal = app("counter-terminal", "政务服务自助终端", "Service counter terminal", [])
     yield {**terminal, "grant_types": [DEVICE, "refresh_token"]}
+    ops = [f"{settings.issuer}/ops/signed-in"]
+    page = app("operators-page", "运行状态页", "Operators' page", ops)
+    yield {**page, "grant_types": ["authorization_code"], "scopes": ["openid"]}
     mini = app("mini-program", "一网通办小程序", "One Beam mini-program", [])
     used = settings.wechat_mini_keys is not None
     yield {**mini, "grant_types": [*SIGN_IN, MINI_PROGRAM], "active": used}

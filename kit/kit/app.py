@@ -49,6 +49,7 @@ def create_app(
     jobs: Jobs | None = None,
     setup: Setup | None = None,
     checks: Checks | None = None,
+    boards: Checks | None = None,
     max_body: int = MAX_BODY,
 ) -> FastAPI:
     """A service as an ASGI app. Nothing is opened before its lifespan starts."""
@@ -57,6 +58,7 @@ def create_app(
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         parts = (on or Subscribers(), jobs or Jobs(), setup, checks)
         async with running(settings, *parts) as runtime:
+            runtime.boards = boards or {}
             app.state.runtime = runtime
             yield
 

@@ -23,10 +23,14 @@ from .errors import NotFound
 from .metrics import CHECK
 from .pages import Cursor, Limit, Page, clamp, link
 from .routing import Out, Session
-from .runtime import Runtime
+from .runtime import Checks, Runtime
 
 log = logging.getLogger(__name__)
 CHECK_SECONDS = 300.0
+_COMMENT = text(
+    "select shobj_description(oid, 'pg_database') from pg_database "
+    "where datname = current_database()"
+)
 
 
 class DeadLetterOut(Out):
@@ -122,6 +126,10 @@ class ServiceState(Out):
     """Peer → whether it is left alone for the moment."""
     checks: dict[str, dict[str, Any]]
     """Its own books by name, each with `ok`: true, false, or null when it could not look."""
+    boards: dict[str, dict[str, Any]]
+    """What people have to see to, by name; counts."""
+    backup_at: datetime | None
+    """When the database was last saved by `beam backup`; null: never, or it cannot be asked."""
 
 
 @dataclass
@@ -129,6 +137,7 @@ class Readiness:
     reasons: list[str] = field(default_factory=list)
     postgres: str | None = None
     database: str | None = None
+    backup_at: datetime | None = None
 
 
 async def readiness(runtime: Runtime) -> Readiness:
@@ -139,6 +148,7 @@ async def readiness(runtime: Runtime) -> Readiness:
             raise TimeoutError
         async with asyncio.timeout(2), runtime.engine.connect() as connection:
             state.postgres = await connection.scalar(text("show server_version"))
+            state.backup_at = _moment(await connection.scalar(_COMMENT))
             if runtime.migrations.head is not None:
                 state.database = await versions.of_database(connection)
                 lacking = runtime.migrations.lacking(state.database)
@@ -151,10 +161,27 @@ async def readiness(runtime: Runtime) -> Readiness:
     return state
 
 
+def _moment(comment: str | None) -> datetime | None:
+    """The time in the comment that `beam backup` leaves on a database; None for another."""
+    word, _, moment = (comment or "").partition(" ")
+    try:
+        return datetime.fromisoformat(moment) if word == "backup" else None
+    except ValueError:
+        return None
+
+
 async def look(runtime: Runtime) -> dict[str, dict[str, Any]]:
     """What the service's checks of its own books say; `ok` is None where one could not look."""
+    found = await _ask(runtime, runtime.checks)
+    for name, result in found.items():
+        if result["ok"] is not None:
+            CHECK.labels(runtime.settings.service, name).set(bool(result["ok"]))
+    return found
+
+
+async def _ask(runtime: Runtime, checks: Checks) -> dict[str, dict[str, Any]]:
     found: dict[str, dict[str, Any]] = {}
-    for name, check in runtime.checks.items():
+    for name, check in checks.items():
         if runtime.database.away:
             found[name] = {"ok": None, "error": "TimeoutError"}
             continue
@@ -163,9 +190,6 @@ async def look(runtime: Runtime) -> dict[str, dict[str, Any]]:
                 found[name] = await check(session)
         except (SQLAlchemyError, OSError) as error:  # TimeoutError is an OSError
             found[name] = {"ok": None, "error": type(error).__name__}
-        else:
-            if found[name]["ok"] is not None:
-                CHECK.labels(runtime.settings.service, name).set(bool(found[name]["ok"]))
     return found
 
 
@@ -204,6 +228,8 @@ def router(service: str) -> APIRouter:
             jobs=runtime.jobs.health(),
             breakers={b.peer: b.is_open for b in http.breakers_of(service)},
             checks=await look(runtime),
+            boards=await _ask(runtime, runtime.boards),
+            backup_at=ready.backup_at,
         )
 
     @routes.get("/dead-letters", name=f"list_{service}_dead_letters")

@@ -55,6 +55,8 @@ class Runtime:
     database: DatabaseWatch
     lookups: Reader
     checks: Checks = field(default_factory=dict)
+    boards: Checks = field(default_factory=dict)
+    """What people have to see to, by name: counts without a verdict, for operators."""
     parts: dict[str, Any] = field(default_factory=dict)
 
     def wake(self, job: str) -> None:

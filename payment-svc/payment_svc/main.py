@@ -5,7 +5,7 @@ from fastapi import FastAPI
 from kit import app
 from kit import holdings as doors
 
-from . import callbacks, holdings, jobs, ledger, outside, routes, subscribers
+from . import callbacks, holdings, jobs, ledger, money, outside, routes, subscribers
 from .settings import Settings
 
 
@@ -25,4 +25,5 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         jobs=jobs.jobs,
         setup=outside.open_channels,
         checks={"ledger": ledger.check},
+        boards={"money": money.board},
     )

@@ -220,6 +220,7 @@ class Refund(Base):
             "next_try_at",
             postgresql_where=text("state in ('created', 'submitted')"),
         ),
+        Index("refund_error_idx", "created_at", postgresql_where=text("state = 'error'")),
     )
 
 

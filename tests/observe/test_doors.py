@@ -244,3 +244,21 @@ def test_versions_are_read_as_alembic_reads_them() -> None:
 
     for package in PACKAGES:
         assert Migrations.of(package).head == head(package)
+
+
+async def test_the_age_of_the_last_backup_is_told(ground: Ground, nats_url: str) -> None:
+    async with ground.service("payment_svc", nats=nats_url) as svc:
+        headers = ground.staff("operator", "SAMR", "stf_o01")
+        state = (await svc.client.get("/v1/ops/payment", headers=headers)).json()
+        assert state["backup_at"] is None
+        assert state["boards"]["money"]["refunds_refused"] == {"count": 0, "oldest_at": None}
+        name = svc.runtime.engine.url.database
+        for comment, told in (
+            ("backup 2026-11-22T10:00:00Z", "2026-11-22T10:00:00"),
+            ("backup of a friend", None),
+            ("holds money", None),
+        ):
+            async with svc.runtime.sessions.begin() as session:
+                await session.execute(text(f"comment on database {name} is '{comment}'"))
+            state = (await svc.client.get("/v1/ops/payment", headers=headers)).json()
+            assert (state["backup_at"] or "")[:19] == (told or "")

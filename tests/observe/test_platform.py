@@ -7,11 +7,13 @@ import signal
 from collections import Counter
 from collections.abc import AsyncIterator
 from typing import Any
+from urllib.parse import urljoin
 
+import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from beam.journey.door import Door
+from beam.journey.door import Door, forms_of
 from beam.journey.stage import Stage, until
 
 from .conftest import Seen
@@ -229,3 +231,22 @@ async def test_a_pillar_that_is_down_is_named_and_costs_nothing_else(
         return not page["unreachable"]
 
     await until(back, "helpdesk does not come back")
+
+
+async def test_a_person_sees_the_operators_page_in_a_browser(seen: Seen) -> None:
+    """Signed in at identity, by forms alone; red lines come with what to do."""
+    async with httpx.AsyncClient(
+        base_url=seen.place.gateway, timeout=20, trust_env=False, follow_redirects=True
+    ) as browser:
+        answer = await browser.get("/ops")
+        [form] = [f for f in forms_of(answer.text) if "password" in f.kinds.values()]
+        names = {kind: name for name, kind in form.kinds.items()}
+        login = next(n for n, k in form.kinds.items() if k in ("text", "tel") and n != "state")
+        fields = {**form.fields, login: "o01", names["password"]: "Beam-demo-2026"}
+        answer = await browser.post(urljoin(str(answer.url), form.action), data=fields)
+        assert answer.status_code == 200, answer.text
+        assert answer.url.path == "/ops"
+        assert "运行状态" in answer.text
+        assert "没有备份" in answer.text
+        assert "SAMR" in answer.text or "没有在办" in answer.text
+        assert "no-store" in answer.headers["cache-control"]

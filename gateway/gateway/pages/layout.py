@@ -3,7 +3,7 @@ size of letters that the person chose."""
 
 import base64
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from html import escape
 
@@ -106,7 +106,7 @@ def page(title: str, body: str, view: View = USUAL, top: str = "", lang: str = "
     )
 
 
-def table(caption: str, heads: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+def table(caption: str, heads: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
     """A table; caption and heads are text, cells are HTML."""
     top = "".join(f'<th scope="col">{escape(head)}</th>' for head in heads)
     lines = "".join(f"<tr>{''.join(f'<td>{cell}</td>' for cell in row)}</tr>" for row in rows)

@@ -1,0 +1,146 @@
+"""The operators' page: each red line names what is wrong and what to do; who may see it."""
+
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+from gateway.pages import operators
+from kit.views import View
+
+from .conftest import Door, request, talk
+from .test_pages import Outline
+
+AT = "2026-11-22T10:00:00.000+00:00"
+
+
+def state(**more: Any) -> dict[str, Any]:
+    return {
+        "ready": True,
+        "reasons": [],
+        "versions": {"beam": "0.1.0"},
+        "bus": {"unsent": 0, "dead_letters": 0},
+        "consumers": [],
+        "jobs": [],
+        "checks": {},
+        "boards": {},
+        **more,
+    }
+
+
+def whole(**more: Any) -> dict[str, Any]:
+    return {
+        "at": AT,
+        "unreachable": [],
+        "not_ready": [],
+        "dead_letters": {},
+        "late_events": {},
+        "failed_checks": [],
+        "versions": {"0.1.0": ["case"]},
+        "sealed_elsewhere": [],
+        "overdue_tasks": 0,
+        "refused_refunds": 0,
+        "backup_at": "2999-01-01T00:00:00+00:00",
+        "services": {"case": state()},
+        **more,
+    }
+
+
+def shown(**more: Any) -> str:
+    page = operators.render(whole(**more), View())
+    Outline(page)
+    assert "<script" not in page
+    return page
+
+
+def test_when_all_is_well_there_is_nothing_to_do() -> None:
+    assert "一切正常" in shown()
+    assert "All is well" in operators.render(whole(), View(english=True))
+
+
+def test_every_red_line_says_what_to_do() -> None:
+    page = shown(
+        unreachable=["payment"],
+        not_ready=["case"],
+        dead_letters={"helpdesk": 2},
+        late_events={"case": 7},
+        versions={"0.1.0": ["case"], "0.2.0": ["licence"]},
+        sealed_elsewhere=["licence"],
+        overdue_tasks=3,
+        refused_refunds=1,
+        backup_at=None,
+        services={"case": state(ready=False, reasons=["nats: not connected"])},
+    )
+    for what, do in (
+        ("payment) 没有回答", "make roll SERVICE=payment"),
+        ("nats: not connected", "事件不会丢"),
+        ("有 2 条死信", "/v1/ops/helpdesk/dead-letters"),
+        ("有 7 个事件没有发出", "不要清空任何东西"),
+        ("0.2.0: licence", "make upgrade"),
+        ("与留在数据交换处的链头不符", "beam audit accept"),
+        ("3 项审批已超期", "督办"),
+        ("1 笔退款被渠道拒绝", "/v1/refunds?state=error"),
+    ):
+        assert what in page, what
+        assert do in page, do
+
+
+def test_a_changed_record_is_named_with_what_to_do() -> None:
+    row = {"service": "case", "kind": "edited", "block": 4, "table": "staff_action", "row": "act_1"}
+    audit = {
+        "ok": False, "state": "broken", "blocks": 9, "anchored": 9, "sealed_at": AT,
+        "findings": [row],
+    }  # fmt: skip
+    page = shown(failed_checks=["case/audit"], services={"case": state(checks={"audit": audit})})
+    assert "case 第 4 块 staff_action act_1:记录被改动" in page
+    assert "不要修补" in page
+    assert "对不上" in page
+
+
+def test_a_backup_of_long_ago_is_a_red_line_and_text_of_services_is_escaped() -> None:
+    board = {
+        "departments": [
+            {"dept": "<b>", "open": 1, "overdue": 0, "in_danger": 1, "stalled": 0,
+             "earliest_due": "2026-11-23"}
+        ]
+    }  # fmt: skip
+    page = shown(
+        backup_at="2020-01-01T00:00:00+00:00",
+        services={"case": state(boards={"supervision": board})},
+    )
+    assert "超过一天没有备份" in page
+    assert "&lt;b&gt;" in page
+
+
+async def test_who_is_not_signed_in_is_sent_to_sign_in(shared_door: Door) -> None:
+    [answer] = await talk(shared_door.port, request(path="/ops"))
+    assert answer.status == 303
+    where = urlsplit(answer.header("location"))
+    asked = parse_qs(where.query)
+    assert where.path == "/oauth2/authorize"
+    assert asked["client_id"] == ["operators-page"]
+    assert asked["code_challenge_method"] == ["S256"]
+    cookie = answer.header("set-cookie").lower()
+    assert "httponly" in cookie
+    assert "path=/ops" in cookie
+    [again] = await talk(shared_door.port, request(path="/ops", Cookie="beam_ops=no.token.atall"))
+    assert again.status == 303
+
+
+async def test_a_code_that_nobody_asked_for_is_not_taken(shared_door: Door) -> None:
+    for path, fields in (
+        ("/ops/signed-in?code=c&state=s", {}),
+        ("/ops/signed-in?code=c&state=", {"Cookie": "beam_ops_sign_in="}),
+        ("/ops/signed-in?code=c&state=other", {"Cookie": "beam_ops_sign_in=mine.verifier"}),
+        ("/ops/signed-in?error=access_denied&state=mine", {"Cookie": "beam_ops_sign_in=mine.v"}),
+    ):
+        [answer] = await talk(shared_door.port, request(path=path, **fields))
+        assert answer.status == 400, path
+        assert b"/ops" in answer.body
+        assert "beam_ops=" not in (answer.header("set-cookie") or "")
+
+
+async def test_people_who_are_no_operators_are_refused(shared_door: Door, keys: Any) -> None:
+    for claims in ({}, {"kind": "staff", "roles": ["counter"], "dept": "SAMR"}):
+        token = keys.token(**claims)
+        [answer] = await talk(shared_door.port, request(path="/ops", Cookie=f"beam_ops={token}"))
+        assert answer.status == 403
+        assert "运维" in answer.body.decode()
