@@ -28,7 +28,7 @@ def _crashes(run: Probes) -> None:
 
 
 def _audit(run: Probes) -> None:
-    run.tests("audit", "tests/faults/test_checks.py", "-k", "story or trail or append")
+    run.tests("audit", "tests/kit/seals/test_seals.py", "tests/observe/test_sealed.py")
     run.bench("story")
 
 
