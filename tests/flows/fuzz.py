@@ -23,6 +23,7 @@ ALWAYS = (
     "--continue-on-failure",
     "--warnings=off",
     "--suppress-health-check=all",
+    "--wait-for-schema=60",
 )
 Headers = dict[str, str]
 REPEATABLE = """
@@ -120,13 +121,13 @@ def run(
     command = [str(TOOL), "--config-file", str(config), "run", f"{gateway}/openapi.json"]
     command += [*ALWAYS, *options, "--report=json", f"--report-json-path={report}"]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
-    assert report.exists(), done.stdout + done.stderr
+    assert done.returncode in (0, 1), done.stdout + done.stderr
     told = json.loads(report.read_text())
     failures = {
         check: int(count)
         for check, count in re.findall(r"^ +❌ (ST\d+ .*): (\d+)$", done.stdout, re.M)
     }
-    assert bool(failures) == (done.returncode == 1), done.stdout + done.stderr
+    assert bool(failures) == bool(done.returncode), done.stdout + done.stderr
     return Told(
         told["test_cases"]["generated"],
         told["operations"]["tested"],
