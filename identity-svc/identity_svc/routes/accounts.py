@@ -83,11 +83,20 @@ async def register_person(at: At, session: Session, body: Registration, _: Publi
 
 @own_router.post(
     "/v1/phone-codes",
-    status_code=201,
-    responses={201: {"links": {"register_person": {"operationId": "register_person"}}}},
+    responses={
+        201: {
+            "model": PhoneCodeSent,
+            "description": "a code is on its way; however often one is asked for, one a minute",
+            "links": {"register_person": {"operationId": "register_person"}},
+        }
+    },
 )
-async def send_phone_code(at: At, body: PhoneCodeRequest, _: Public) -> PhoneCodeSent:
+async def send_phone_code(
+    at: At, body: PhoneCodeRequest, answer: Response, _: Public
+) -> PhoneCodeSent:
     """Send a code for registering or for a change of number; one a minute, five an hour each."""
+    # Not the route's own status: that would promise that an Idempotency-Key is heeded.
+    answer.status_code = 201
     code_id, sent = await phone_codes.send(
         at.runtime.sessions,
         at.runtime.vault,
