@@ -187,6 +187,13 @@ async def outside(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[San
         yield running
 
 
+def reaching(outside: Sandbox) -> dict[str, Any]:
+    """The settings with which identity reaches every party of the outside world."""
+    parties = ("sms", "wechat_mini", "citizens", "enterprises")
+    keys = {f"{name}_keys": outside.keys / name for name in parties}
+    return keys | {f"{name}_base_url": outside.url for name in parties}
+
+
 @pytest.fixture(scope="module")
 async def open_house(
     ground: Ground, nats_url: str, secrets_file: Path, outside: Sandbox
@@ -196,10 +203,7 @@ async def open_house(
         "identity_svc",
         nats=nats_url,
         service_secrets_file=secrets_file,
-        sms_keys=outside.keys / "sms",
-        sms_base_url=outside.url,
-        wechat_mini_keys=outside.keys / "wechat_mini",
-        wechat_mini_base_url=outside.url,
+        **reaching(outside),
     ) as running:
         await seed.seed(running.runtime)
         yield House(running)

@@ -1,8 +1,6 @@
 """Firms: the register decides who represents one; persons act for it, and stop at once."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -14,8 +12,8 @@ from identity_svc.models import Account, Attempts
 from identity_svc.models_agency import Appointment
 from identity_svc.providers import enterprises
 from kit.outbox import Outbox
-from kit.testing import Ground, key
-from sandbox.testing import Sandbox, sandbox
+from kit.testing import key
+from sandbox.testing import Sandbox
 
 from .agents import LI, ZHANG, acting, caller_of, chosen, own, refused
 from .conftest import House, Start, bearer
@@ -24,25 +22,9 @@ FIRM = {"uscc": "91310115MA1K3AB43E", "name": "上海浦江味道餐饮管理有
 ZHANG_ID, LI_ID = "310115199003077411", "31011519881102302X"
 
 
-@pytest.fixture(scope="module")
-async def outside(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Sandbox]:
-    async with sandbox(tmp_path_factory.mktemp("outside")) as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-async def house(
-    ground: Ground, nats_url: str, secrets_file: Path, outside: Sandbox
-) -> AsyncIterator[House]:
-    async with ground.service(
-        "identity_svc",
-        nats=nats_url,
-        service_secrets_file=secrets_file,
-        enterprises_keys=outside.keys / "enterprises",
-        enterprises_base_url=outside.url,
-    ) as running:
-        await seed.seed(running.runtime)
-        yield House(running)
+@pytest.fixture
+def house(open_house: House) -> House:
+    return open_house
 
 
 @pytest.fixture(autouse=True)

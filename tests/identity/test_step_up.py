@@ -3,24 +3,21 @@ as a process of its own."""
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 from sqlalchemy import delete, select, update
 
-from identity_svc import seed
 from identity_svc.channels import aliyun
 from identity_svc.models import Account, Attempts, LoginSession, PhoneCode
 from identity_svc.providers import citizens
 from kit.clock import now
 from kit.outbox import Outbox
-from kit.testing import Ground, key
+from kit.testing import key
 from sandbox.sms import wire
-from sandbox.testing import Sandbox, sandbox
+from sandbox.testing import Sandbox
 
 from .conftest import Browser, House, Start, called_back
 
@@ -29,27 +26,9 @@ ZHAO = ("赵六", "440524188001010014", "13900000002")
 PASSWORD = "Wang-five-1949"
 
 
-@pytest.fixture(scope="module")
-async def outside(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Sandbox]:
-    async with sandbox(tmp_path_factory.mktemp("outside")) as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-async def house(
-    ground: Ground, nats_url: str, secrets_file: Path, outside: Sandbox
-) -> AsyncIterator[House]:
-    async with ground.service(
-        "identity_svc",
-        nats=nats_url,
-        service_secrets_file=secrets_file,
-        sms_keys=outside.keys / "sms",
-        sms_base_url=outside.url,
-        citizens_keys=outside.keys / "citizens",
-        citizens_base_url=outside.url,
-    ) as running:
-        await seed.seed(running.runtime)
-        yield House(running)
+@pytest.fixture
+def house(open_house: House) -> House:
+    return open_house
 
 
 @pytest.fixture(autouse=True)

@@ -5,17 +5,11 @@ match, mismatch, not_found or unavailable, or 401/400 `{"code"}`. Magic names: �
 `unavailable`, 超时 keeps the caller waiting.
 """
 
-import json
-import uuid
 from typing import Any
 
-from fastapi import APIRouter, Request
 from pydantic import BaseModel
-from starlette.responses import JSONResponse, Response
 
-from .. import faults, signed
-from ..book import Book
-from ..keys import RegisterSide
+from ..register import Register, compared
 
 _WEIGHTS = (7, 9, 10, 5, 8, 4, 2, 1, 6, 3, 7, 9, 10, 5, 8, 4, 2)
 SYNTHETIC = {
@@ -33,63 +27,29 @@ class Citizen(BaseModel):
     name: str
 
 
-class Room:
-    """The register and its control as one router."""
+class Room(Register):
+    """The register of citizens."""
 
-    def __init__(self, side: RegisterSide, book: Book, *, hang_seconds: float) -> None:
-        self._side, self._book, self._hang_seconds = side, book, hang_seconds
-        with book.act() as db:
+    name, path = "citizens", "/identity/v1/verify"
+
+    def fill(self) -> None:
+        with self.book.act() as db:
             db.executemany("INSERT OR IGNORE INTO citizens VALUES (?, ?)", SYNTHETIC.items())
-        self.router = APIRouter()
-        add = self.router.add_api_route
-        add("/identity/v1/verify", self.verify, methods=["POST"])
-        add("/_sim/citizens", self.put, methods=["POST"], status_code=204)
-        add("/_sim/citizens/faults", self.plan_fault, methods=["POST"], status_code=204)
-        add("/_sim/citizens/faults", self.clear_faults, methods=["DELETE"], status_code=204)
 
-    async def verify(self, request: Request) -> Response:
-        """Check the signature, then name against number."""
-        body = await request.body()
-        wrong = signed.wrong(request, body, self._side, self._book, "citizens")
-        if wrong is not None:
-            return JSONResponse({"code": wrong}, 401)
-        fault = faults.take(self._book, "citizens", "verify")
-        if fault is not None:
-            if fault[0] == "timeout":
-                return await faults.hang(request, self._hang_seconds)
-            return JSONResponse({"code": "trouble"}, 500 if fault[0] == "500" else 429)
-        try:
-            asked = json.loads(body)
-            name, number = asked["name"], asked["id_number"]
-        except (ValueError, KeyError, TypeError):
-            return JSONResponse({"code": "bad_request"}, 400)
+    def answer(self, asked: dict[str, Any]) -> dict[str, Any] | None:
+        """Name against number."""
+        name, number = asked["name"], asked["id_number"]
         if not isinstance(name, str) or not _is_number(number):
-            return JSONResponse({"code": "bad_request"}, 400)
-        if name == "超时":
-            return await faults.hang(request, self._hang_seconds)
-        known = self._book.row("SELECT name FROM citizens WHERE id_number = ?", number)
-        if name == "不可用":
-            result = "unavailable"
-        elif known is None:
-            result = "not_found"
-        else:
-            result = "match" if known["name"] == name else "mismatch"
-        return JSONResponse({"result": result, "trace_id": uuid.uuid4().hex})
+            return None
+        known = self.book.row("SELECT name FROM citizens WHERE id_number = ?", number)
+        return {"result": compared(name, known["name"] if known is not None else None)}
 
     async def put(self, citizen: Citizen) -> None:
         """Enter somebody into the register."""
-        with self._book.act() as db:
+        with self.book.act() as db:
             db.execute(
                 "INSERT OR REPLACE INTO citizens VALUES (?, ?)", (citizen.id_number, citizen.name)
             )
-
-    async def plan_fault(self, fault: faults.Fault) -> None:
-        """What the next calls shall suffer."""
-        faults.plan(self._book, "citizens", fault)
-
-    async def clear_faults(self) -> None:
-        """Forget these."""
-        faults.clear(self._book, "citizens")
 
 
 def _is_number(number: Any) -> bool:

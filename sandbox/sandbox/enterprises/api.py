@@ -6,17 +6,11 @@ mismatch, not_found or unavailable and true or false, or 401/400 `{"code"}`. Mag
 is `unavailable`, 超时 keeps the caller waiting.
 """
 
-import json
-import uuid
 from typing import Any
 
-from fastapi import APIRouter, Request
 from pydantic import BaseModel
-from starlette.responses import JSONResponse, Response
 
-from .. import faults, signed
-from ..book import Book
-from ..keys import RegisterSide
+from ..register import Register, compared
 
 _LETTERS = "0123456789ABCDEFGHJKLMNPQRTUWXY"
 _WEIGHTS = (1, 3, 9, 27, 19, 26, 16, 17, 20, 29, 25, 13, 8, 24, 10, 30, 28)
@@ -34,66 +28,32 @@ class Firm(BaseModel):
     representative: str
 
 
-class Room:
-    """The register and its control as one router."""
+class Room(Register):
+    """The register of enterprises."""
 
-    def __init__(self, side: RegisterSide, book: Book, *, hang_seconds: float) -> None:
-        self._side, self._book, self._hang_seconds = side, book, hang_seconds
-        with book.act() as db:
+    name, path = "enterprises", "/enterprises/v1/verify"
+
+    def fill(self) -> None:
+        with self.book.act() as db:
             db.executemany("INSERT OR IGNORE INTO enterprises VALUES (?, ?, ?)", SYNTHETIC)
-        self.router = APIRouter()
-        add = self.router.add_api_route
-        add("/enterprises/v1/verify", self.verify, methods=["POST"])
-        add("/_sim/enterprises", self.put, methods=["POST"], status_code=204)
-        add("/_sim/enterprises/faults", self.plan_fault, methods=["POST"], status_code=204)
-        add("/_sim/enterprises/faults", self.clear_faults, methods=["DELETE"], status_code=204)
 
-    async def verify(self, request: Request) -> Response:
-        """Check the signature, then the firm, then its legal representative."""
-        body = await request.body()
-        wrong = signed.wrong(request, body, self._side, self._book, "enterprises")
-        if wrong is not None:
-            return JSONResponse({"code": wrong}, 401)
-        fault = faults.take(self._book, "enterprises", "verify")
-        if fault is not None:
-            if fault[0] == "timeout":
-                return await faults.hang(request, self._hang_seconds)
-            return JSONResponse({"code": "trouble"}, 500 if fault[0] == "500" else 429)
-        try:
-            asked = json.loads(body)
-            uscc, name, person = asked["uscc"], asked["name"], asked["id_number"]
-        except (ValueError, KeyError, TypeError):
-            return JSONResponse({"code": "bad_request"}, 400)
+    def answer(self, asked: dict[str, Any]) -> dict[str, Any] | None:
+        """The firm, then its legal representative."""
+        uscc, name, person = asked["uscc"], asked["name"], asked["id_number"]
         if not isinstance(name, str) or not isinstance(person, str) or not _is_code(uscc):
-            return JSONResponse({"code": "bad_request"}, 400)
-        if name == "超时":
-            return await faults.hang(request, self._hang_seconds)
-        known = self._book.row("SELECT name, representative FROM enterprises WHERE uscc = ?", uscc)
-        if name == "不可用":
-            result = "unavailable"
-        elif known is None:
-            result = "not_found"
-        else:
-            result = "match" if known["name"] == name else "mismatch"
+            return None
+        known = self.book.row("SELECT name, representative FROM enterprises WHERE uscc = ?", uscc)
+        result = compared(name, known["name"] if known is not None else None)
         is_theirs = known is not None and result == "match" and known["representative"] == person
-        said = {"result": result, "legal_representative": is_theirs, "trace_id": uuid.uuid4().hex}
-        return JSONResponse(said)
+        return {"result": result, "legal_representative": is_theirs}
 
     async def put(self, firm: Firm) -> None:
         """Enter a firm into the register, or its new name or representative."""
-        with self._book.act() as db:
+        with self.book.act() as db:
             db.execute(
                 "INSERT OR REPLACE INTO enterprises VALUES (?, ?, ?)",
                 (firm.uscc, firm.name, firm.representative),
             )
-
-    async def plan_fault(self, fault: faults.Fault) -> None:
-        """What the next calls shall suffer."""
-        faults.plan(self._book, "enterprises", fault)
-
-    async def clear_faults(self) -> None:
-        """Forget these."""
-        faults.clear(self._book, "enterprises")
 
 
 def _is_code(code: Any) -> bool:
