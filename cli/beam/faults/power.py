@@ -3,6 +3,7 @@ the disk held then. Callers and the outside world live on; they keep what they w
 
 import asyncio
 import contextlib
+import functools
 import os
 import random
 import signal
@@ -12,11 +13,13 @@ from typing import Any
 
 from ..demo import free_port_base, started
 from . import volumes
-from .killer import family
+from .killer import family, until
 from .trial import Trial, trial
 
 MEGABYTES = 3000
 PATIENCE = 240.0
+PROMISES = 6
+"""So many writes have been answered with success before the power goes."""
 
 
 class _Machine:
@@ -62,6 +65,14 @@ def _send(pid: int, number: signal.Signals) -> None:
         os.kill(pid, number)
 
 
+def _promises(the: Trial) -> int:
+    return sum(1 for a in the.crowd.answers if a.method == "POST" and 200 <= a.status < 300)
+
+
+def _promised(the: Trial, count: int) -> bool:
+    return _promises(the) >= count
+
+
 @contextlib.asynccontextmanager
 async def _running(place: Path, bug: str, seed: int) -> AsyncIterator[tuple[_Machine, Trial]]:
     machine = _Machine(place, bug)
@@ -82,8 +93,11 @@ async def cut_off(
     rng = random.Random(seed)
     async with _running(place, bug, seed) as (machine, the):
         for _ in range(cuts):
+            before = _promises(the)
             walking = asyncio.create_task(the.crowd.many(journeys, over=2.0))
-            await asyncio.sleep(rng.uniform(2, 9))
+            # On a busy machine some seconds may pass before there is anything to lose.
+            await until(functools.partial(_promised, the, before + PROMISES))
+            await asyncio.sleep(rng.uniform(0, 7))
             await asyncio.to_thread(machine.cut)
             the.killer.struck.append("power cut")
             await asyncio.to_thread(machine.on)
