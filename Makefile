@@ -140,6 +140,10 @@ roll: ## 容器部署:逐个更换,不丢请求 / replace replicas, no request l
 reload-broker: ## 容器部署:NATS 重读账号 / let the broker read its accounts again
 	@$(COMPOSE) up --no-deps prepare && $(HOST) reload-broker
 
+.PHONY: broker-accounts
+broker-accounts: ## 容器部署:为别处的 NATS 写账号 / accounts.conf of brokers elsewhere (FOLDER=accounts)
+	@$(HOST) accounts $(or $(FOLDER),accounts)
+
 .PHONY: broker
 broker: ## 容器部署:事件如何保存、谁落后 / how events are kept (ARGS="--replicas 3", "--move")
 	@$(COMPOSE) --profile ops run --rm --no-deps smoke broker $(ARGS)

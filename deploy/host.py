@@ -1,7 +1,7 @@
 """What an operator does on the host around `docker compose`; called by the Makefile.
 
     python3 deploy/host.py secrets | preflight | up | reload-broker | roll SERVICE|all
-    python3 deploy/host.py backup [FILE] | restore FILE | upgrade
+    python3 deploy/host.py backup [FILE] | restore FILE | upgrade | accounts FOLDER
     python3 deploy/host.py compose WORDS…      docker compose with our files
 
 Needs Python 3.9 and Docker, nothing installed beside them.
@@ -22,8 +22,6 @@ sys.path[:0] = [str(_HERE)]
 
 from engine import (  # noqa: E402
     DEPLOY,
-    ENV,
-    SECRETS,
     SERVICES,
     command,
     compose,
@@ -33,6 +31,7 @@ from engine import (  # noqa: E402
     settings,
 )
 from keeping import backup, backups, restore  # noqa: E402
+from made_once import accounts, secrets  # noqa: E402
 from preflight import preflight  # noqa: E402
 from setting_kinds import mistakes  # noqa: E402
 from unwell import unwell  # noqa: E402
@@ -50,6 +49,7 @@ def main() -> int:
     commands.add_parser("backup").add_argument("file", nargs="?", type=Path)
     commands.add_parser("restore").add_argument("file", type=Path)
     commands.add_parser("upgrade")
+    commands.add_parser("accounts").add_argument("folder", type=Path)
     if sys.argv[1:2] == ["compose"]:
         os.execvp("docker", [*command(), *sys.argv[2:]])
     wanted = parser.parse_args()
@@ -60,63 +60,11 @@ def main() -> int:
             return backup(wanted.file)
         if wanted.command == "restore":
             return restore(wanted.file)
+        if wanted.command == "accounts":
+            return accounts(wanted.folder.resolve())
         return COMMANDS[wanted.command]()
     except backups.Refused as problem:
         fail(problem.zh, problem.en)
-
-
-# ---- secrets
-
-
-def secrets() -> int:
-    """deploy/.env and deploy/secrets/, once; what is there is never changed."""
-    os.umask(0o077)
-    if not ENV.exists():
-        ENV.write_text((DEPLOY / "env.example").read_text("utf-8"), "utf-8")
-        ENV.chmod(0o600)
-        print("✓ deploy/.env(试用设置;正式使用前请逐项检查) / settings for a trial: read them")
-    SECRETS.mkdir(mode=0o700, exist_ok=True)
-    now, image = settings(), _image()
-    trial = "sandbox" in now.get("COMPOSE_PROFILES", "").split(",")
-    # A folder of the container.
-    inside = "/tmp"  # nosec B108
-    done = subprocess.run(
-        ["docker", "run", "--rm", "--network", "none", "--read-only", "--tmpfs", inside,
-         "--cap-drop", "ALL",
-         "--security-opt", "no-new-privileges", "--user", f"{os.getuid()}:{os.getgid()}",
-         "-e", f"BEAM_PARTNER_DEPTS={now.get('BEAM_PARTNER_DEPTS', '')}",
-         "-v", f"{SECRETS}:/made", image, "secrets", "/made", *(["--outside"] if trial else [])],
-        check=False,
-    )  # fmt: skip
-    if done.returncode == 0:
-        print("  请把 deploy/secrets/ 另存一份:丢失后,加密的资料无法恢复。")
-        print("  Keep a copy of deploy/secrets/: without it sealed data cannot be opened again.")
-    return done.returncode
-
-
-def _image() -> str:
-    """Our image, built when it is not there. (Compose cannot: it wants the settings first.)"""
-    now = settings()
-    version = now.get("BEAM_VERSION", "0.1.0")
-    image = f"{now.get('BEAM_IMAGE', 'one-beam')}:{version}"
-    if docker("image", "inspect", image) is not None:
-        return image
-    if docker("version") is None:
-        fail(
-            "Docker 没有应答。请安装并启动 Docker。",
-            "Docker does not answer: install and start it.",
-        )
-    print(f"正在构建镜像 {image}(首次几分钟) / building the image, minutes the first time …")
-    given = [f"{k}={now[k]}" for k in ("PYTHON_IMAGE", "PIP_INDEX_URL") if now.get(k)]
-    arguments = [a for pair in (*given, f"BEAM_VERSION={version}") for a in ("--build-arg", pair)]
-    done = subprocess.run(
-        ["docker", "build", "-q", "-f", str(DEPLOY / "Dockerfile"), "-t", image, *arguments,
-         str(DEPLOY.parent)],
-        check=False,
-    )  # fmt: skip
-    if done.returncode != 0:
-        fail("镜像没有构建成功,原因见上。", "The image could not be built, see above.")
-    return image
 
 
 # ---- running

@@ -140,6 +140,10 @@ CHECKS: tuple[tuple[str, Callable[[str], bool]], ...] = (
 def _together(now: Mapping[str, str]) -> Iterator[Finding]:
     """What contradicts something else."""
     production = now.get("BEAM_ENVIRONMENT", "production") == "production"
+    if now.get("SERVERS") == "elsewhere":
+        for name in ("POSTGRES_HOST", "NATS_URL"):
+            if not now.get(name):
+                yield f"SERVERS=elsewhere,但 {name} 没有设置", f"{name} is not set, see scale.md"
     for name, value in now.items():
         if re.fullmatch(r"\w+_KEYS", name) and value.startswith("/run/keys/"):
             folder = SECRETS / "outside" / Path(value).name

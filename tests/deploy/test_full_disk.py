@@ -2,6 +2,7 @@
 when there is room again everything goes on without a hand."""
 
 import asyncio
+import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -98,6 +99,19 @@ async def whole(stack: Stack, operator: Door) -> None:
     assert "全部通过" in stack.compose("run", "--rm", "--no-deps", "smoke")
 
 
+async def somebody_registers(door: Door) -> None:
+    """Something that emits an event."""
+    first = f"310115{1950 + secrets.randbelow(50)}0307{secrets.randbelow(1000):03d}"
+    weighed = sum(int(digit) * 2 ** (17 - place) for place, digit in enumerate(first))
+    body = {
+        "name": "赵钱孙",
+        "id_number": first + "10X98765432"[weighed % 11],
+        "phone": f"139{secrets.randbelow(10**8):08d}",
+        "password": "a long enough secret",
+    }
+    await door.call("POST", "/v1/accounts", body=body, status=201)
+
+
 async def test_a_broker_with_a_full_disk_writes_again_by_itself(tight: Tight):
     stack = tight.stack
     door, operator = stack.caller("citizen"), stack.caller("operator")
@@ -111,6 +125,8 @@ async def test_a_broker_with_a_full_disk_writes_again_by_itself(tight: Tight):
     async with stack.asked(door, open_case) as cases:
         await until(lambda: later(lambda: cases.good > 20), "no answers")
         await asyncio.to_thread(tight.fill, "nats-data")
+        for _ in range(3):
+            await somebody_registers(door)
         await until(waiting, "operators do not see that events wait", seconds=90)
         seen = cases.good
         await asyncio.sleep(FULL_SECONDS)
