@@ -34,9 +34,17 @@ NOTHING_TO_SHOW = {
     "任务失败 · failed jobs": "no job failed",
     "幂等重放 · answered again": "nobody asked twice of this service",
 }
-WGET = """#!/usr/local/bin/python
-import sys, urllib.request
-sys.stdout.write(urllib.request.urlopen(sys.argv[-1], timeout=20).read().decode())
+WGET = r"""#!/usr/local/bin/python -ISE
+# Nothing imported but what it needs: it is a health check, too.
+import socket, sys
+host, _, path = sys.argv[-1].partition("//")[2].partition("/")
+name, _, port = host.partition(":")
+with socket.create_connection((name, int(port)), timeout=20) as door:
+    door.sendall(f"GET /{path} HTTP/1.0\r\nhost: {host}\r\n\r\n".encode())
+    said = b"".join(iter(lambda: door.recv(65536), b""))
+head, _, body = said.partition(b"\r\n\r\n")
+sys.stdout.write(body.decode())
+sys.exit(b" 200 " not in head.split(b"\r\n")[0])
 """
 RECEIVER = """
 import collections, http.server, json
