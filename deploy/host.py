@@ -142,9 +142,15 @@ def upgrade() -> int:
             "BEAM_VERSION names the image that was gone back to: change it, or leave it out.",
         )
     before = _image_that_runs()
-    if changed := _to_be_replaced():
+    changed = _to_be_replaced()
+    if "nats" in changed:
         print(
-            f"! {', '.join(changed)} 的设置有变化,最后会重启几秒,期间请求会失败 / "
+            "! nats 的设置有变化,最后会重启几秒:请求照常,事件晚几秒到 / the broker starts anew at "
+            "the end: requests go on, events come some seconds later"
+        )
+    if loud := [name for name in changed if name != "nats"]:
+        print(
+            f"! {', '.join(loud)} 的设置有变化,最后会重启几秒,期间请求会失败 / "
             "will be restarted at the end, for some seconds requests fail"
         )
     saved = backups.default_name(DEPLOY / "backups")

@@ -45,6 +45,7 @@ PATTERNS: tuple[tuple[str, str, str, str], ...] = (
     (r"\w+_URL", r"https?://\S+|", "http(s):// 地址", "an http(s):// URL"),
     (r"POSTGRES_SHARED_BUFFERS", r"[1-9]\d*(kB|MB|GB)", "如 256MB", "like 256MB"),
     (r"\w+_MEMORY", r"[1-9]\d*(\.\d+)?[bkmgBKMG]?", "如 256m", "like 256m"),
+    (r"START_PERIOD", r"[1-9]\d*s", "如 120s", "like 120s"),
     (r"\w+_CPUS", r"\d*\.?\d+", "如 2 或 0.5", "like 2 or 0.5"),
     (r"POSTGRES_UID|POSTGRES_CONNECTIONS|DATABASE_POOL|GATEWAY_\w+", r"[1-9]\d*",
      "正整数", "a whole number"),

@@ -229,6 +229,8 @@ def configured(folder: Path, root: Path) -> Stack:
         "MESH_SUBNET": f"172.28.{third + 64}.0/24",
     }
     lines = (folder / "env.example").read_text().splitlines()
+    if "#START_PERIOD=120s" in lines:  # an older version has none
+        values["START_PERIOD"] = "600s"  # the machine may have much else to do
     kept = [x for x in lines if x.partition("=")[0] not in values]
     (folder / ".env").write_text("\n".join([*kept, *(f"{k}={v}" for k, v in values.items()), ""]))
     (folder / ".env").chmod(0o600)

@@ -81,6 +81,7 @@ def test_all_its_defaults_are_right(deploy: Path):
         ("COMPOSE_PROJECT_NAME", "One Beam"),
         ("SERVICE_MEMORY", "256 MB"),
         ("SERVICE_CPUS", "two"),
+        ("START_PERIOD", "2 minutes"),
         ("POSTGRES_SHARED_BUFFERS", "256m"),
         ("POSTGRES_UID", "postgres"),
         ("POSTGRES_CONNECTIONS", "100"),

@@ -137,7 +137,7 @@ async def test_nobody_notices_an_upgrade_nor_the_way_back(older: Stack):
         said = await told(stack, "upgrade", smoke_after=("case", "payment", "exchange"))
         seen = cases.good
         await until(lambda: later(lambda: cases.good > seen + 20), "no answers after it")
-    assert "will be restarted" not in said, "only settings of the database, broker or door do that"
+    assert "will be restarted" not in said, "only settings of the database or the door do that"
     assert cases.bad == []
     assert looks.bad == []
     assert "全部通过" in said
