@@ -37,7 +37,7 @@ class DatabaseWatch:
                 if away != self.away:
                     log.warning("the database %s", "says nothing" if away else "answers again")
                 self.away = away
-                await asyncio.sleep(ASK_SECONDS / 4 if away else ASK_SECONDS)
+                await asyncio.sleep(ASK_SECONDS / 4 if failures else ASK_SECONDS)
         finally:
             self._drop()
 
