@@ -75,7 +75,8 @@ def page(
 
 def error_page(at: Web, code: str) -> HTMLResponse:
     """An authorization request that may not be answered to any client."""
-    return page("error.html", at, status=400, code=code)
+    # What was asked stays out of the page, out of its links too; the bare address says the same.
+    return page("error.html", at, status=400, here=at.request.url.path, code=code)
 
 
 def trouble_page(request: Request, problem: Problem) -> Response | None:
