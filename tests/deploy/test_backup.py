@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import asyncpg
 import httpx
 import pytest
 
@@ -68,10 +69,28 @@ async def status_of(running: Place, case: str) -> int:
     return answer.status_code
 
 
+async def exchange_database(data: Path) -> asyncpg.Connection:
+    return await asyncpg.connect(
+        json.loads((data / "run.json").read_text())["postgres"]["exchange"]
+    )
+
+
+async def count_on(data: Path) -> None:
+    """As if the server had done many more transactions before."""
+    database = await exchange_database(data)
+    await database.execute("""
+        do $$ begin
+          for i in 1..20000 loop perform pg_current_xact_id(); commit; end loop;
+        end $$
+    """)
+    await database.close()
+
+
 async def test_what_was_saved_comes_back_and_what_came_later_is_gone(folder: Path):
     saved, again = folder / "saved.tar", folder / "again.tar"
     (folder / "data").mkdir()
     with demo.started(folder / "data") as running:
+        await count_on(folder / "data")
         before = await open_cases(running, 3)
         done = beam_live(folder, running, "backup", str(saved))
         assert done.returncode == 0, done.stderr
@@ -100,6 +119,19 @@ async def test_what_was_saved_comes_back_and_what_came_later_is_gone(folder: Pat
         await until(all_ready, "not every service is ready after the restore")
         # The new, empty stream is filled from the outboxes, and work goes on over it.
         assert (await demo.show(running, fail=None, speed=0, curls=None, console=_quiet())).ok
+
+
+async def test_another_server_that_counts_from_anew_hides_nothing_of_the_feed(folder: Path):
+    data, saved = folder / "elsewhere", folder / "again.tar"
+    done = beam(folder, "restore", str(saved), data=data)
+    assert done.returncode == 0, done.stdout + done.stderr
+    with demo.started(data):
+        database = await exchange_database(data)
+        kept = await database.fetchval("select count(*) from feed_entry")
+        settled = "writer < pg_snapshot_xmin(pg_current_snapshot())"
+        shown = await database.fetchval(f"select count(*) from feed_entry where {settled}")
+        await database.close()
+    assert kept == shown > 10
 
 
 EVENTS = {
