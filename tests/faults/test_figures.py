@@ -31,6 +31,15 @@ def test_a_table_without_reports_claims_nothing(tmp_path: Path, monkeypatch: Any
     assert '"yes": 0' in file.read_text()
 
 
+def test_a_report_of_an_older_version_is_no_result(tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.setenv("BEAM_REPORTS", str(tmp_path))
+    reports.keep("faults-recovery", {"recovered_after": {"case": 1}})
+    file = tmp_path / "figures.json"
+    asked: dict[str, Any] = {"quick": False, "read_only": True, "only": (5,), "bench_file": None}
+    assert run(**asked, json_file=file) == 0
+    assert "older version" in file.read_text()
+
+
 def crashes(tmp_path: Path, *violations: int) -> tuple[Holds, str]:
     for count in violations:
         report = {"faults": 700, "violations": [{}] * count, "points": {"fired": ["p"] * 400}}

@@ -24,6 +24,7 @@ from kit.embedded import (
     postgres,
     unprivileged,
 )
+from kit.embedded.unprivileged import user_for_postgres
 
 
 @pytest.fixture(scope="module")
@@ -129,6 +130,25 @@ def test_a_stale_pid_file_of_someone_else_does_no_harm() -> None:
         state.write_text("\n".join([str(os.getpid()), *lines[1:]]) + "\n")
         first.start()
         assert first.poll() is None
+
+
+def test_a_lock_of_the_dead_beside_the_socket_does_no_harm() -> None:
+    """After a SIGKILL of everything the dead server may still have its number for a while."""
+    with PostgresServer.temporary() as server:
+        lock = Path(server.socket_folder or "") / f".s.PGSQL.{server.port}.lock"
+        user = user_for_postgres()
+        uid, gid = user or (None, None)
+        written = lock.read_text()
+        server._process.stop()  # type: ignore[union-attr]
+        with subprocess.Popen(["sleep", "60"], user=uid, group=gid) as other:
+            lock.write_text(written.replace(written.split()[0], str(other.pid), 1))
+            if user is not None:
+                os.chown(lock, *user)
+            try:
+                server.start()
+                assert str(server.pid) == lock.read_text().split()[0]
+            finally:
+                other.kill()
 
 
 def test_a_server_whose_owner_was_killed_is_taken_over(folder: Path) -> None:

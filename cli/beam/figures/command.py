@@ -10,7 +10,7 @@ from rich.table import Table
 
 from .. import reports
 from ..reports import Reports
-from .figure import Figure, Probes, Taken
+from .figure import Figure, Probes, Taken, not_run
 from .table import FIGURES
 
 MARKS = {"yes": "✓", "part": "◐", "no": "✗", "not run": "–"}
@@ -53,11 +53,18 @@ def run(
 def _best(figure: Figure, whole: Reports, small: Reports | None) -> Taken:
     """Of a quick probe's report and the last whole one: the quick one is newer, so that what it
     refutes is refuted; what it shows only in part the whole one may show."""
-    taken = figure.read(whole)
+    taken = _read(figure, whole)
     if small is None or not figure.quick:
         return taken
-    new = figure.read(small)
+    new = _read(figure, small)
     return new if new.holds in ("yes", "no") or taken.holds == "not run" else taken
+
+
+def _read(figure: Figure, told: Reports) -> Taken:
+    try:
+        return figure.read(told)
+    except KeyError as lacking:
+        return not_run(f"the report is of an older version, it does not say {lacking}")
 
 
 def _row(figure: Figure, taken: Taken) -> dict[str, Any]:

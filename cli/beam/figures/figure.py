@@ -77,7 +77,9 @@ class Probes:
     def _once(self, *words: str) -> None:
         if words not in self._done:
             self._done.add(words)
-            self._run(*words)
+            done = self._run(*words)
+            if "Traceback" in done.stderr:
+                self.tell(f"it broke off: {done.stderr[-800:]}")
 
     def planted(self) -> None:
         self._once("beam", "faults", "--planted")

@@ -4,6 +4,7 @@ Only the wheel's binaries are used: its own wrapper trusts everyone, opens the s
 and gives up on a start that takes ten seconds, which a replay of the log may well do.
 """
 
+import contextlib
 import importlib.util
 import os
 import secrets
@@ -289,14 +290,14 @@ class PostgresServer:
             self._process.stop()
             self._process = None
         state = cluster / "postmaster.pid"
-        try:
+        with contextlib.suppress(OSError, ValueError, IndexError):
             pid = int(state.read_text().splitlines()[0])
-        except (OSError, ValueError, IndexError):
-            return
-        stop_leftover(pid, str(cluster), signal.SIGINT)
-        # Whoever has that number now is no server of this cluster; PostgreSQL itself still
-        # refuses to start while the cluster's shared memory is in use.
-        state.unlink(missing_ok=True)
+            stop_leftover(pid, str(cluster), signal.SIGINT)
+        # Whoever has that number now is no server of this cluster, perhaps the dead one whom
+        # nobody has buried yet; PostgreSQL itself still refuses to start while the cluster's
+        # shared memory is in use. Beside the socket lies a lock of the same kind.
+        for rest in (state, *cluster.glob(".s.PGSQL.*")):
+            rest.unlink(missing_ok=True)
 
     def _remove_socket_folder(self) -> None:
         if self.socket_folder is not None and self.socket_folder.name != "cluster":
