@@ -7,6 +7,7 @@ end. `make test` runs a bounded part, the same one each time; `make fuzz` goes o
 BEAM_FUZZ_SECONDS a caller and writes what it found as JSON to BEAM_FUZZ_REPORT.
 """
 
+import asyncio
 import json
 import os
 import zlib
@@ -79,7 +80,7 @@ def turn(of: str, every: int) -> int:
     return zlib.crc32(of.encode()) % every
 
 
-def test_by_those_it_is_for(
+async def test_by_those_it_is_for(
     cast: Cast, story: Story, callers: dict[str, Headers], tmp_path: Path
 ) -> None:
     """Each operation as somebody whom it lets in, and on from what was created."""
@@ -91,13 +92,15 @@ def test_by_those_it_is_for(
         )
         for operation in operations()
     }
-    told = run(cast.place.gateway, tmp_path, ids_of(story), asks, PHASES, *SAME_EACH_TIME)
+    told = await asyncio.to_thread(
+        run, cast.place.gateway, tmp_path, ids_of(story), asks, PHASES, *SAME_EACH_TIME
+    )
     assert not told.failures, told.output
     assert told.operations == len(asks)
     assert told.cases > 2_000
 
 
-def test_by_whoever_has_his_turn(
+async def test_by_whoever_has_his_turn(
     cast: Cast, story: Story, callers: dict[str, Headers], tmp_path: Path
 ) -> None:
     """Each operation as one of all the kinds of callers, most of whom it refuses."""
@@ -108,20 +111,22 @@ def test_by_whoever_has_his_turn(
         for place, operation in enumerate(operations())
     }
     options = ("--phases=examples,fuzzing", *SAME_EACH_TIME)
-    told = run(cast.place.gateway, tmp_path, ids_of(story), asks, *options)
+    told = await asyncio.to_thread(run, cast.place.gateway, tmp_path, ids_of(story), asks, *options)
     assert not told.failures, told.output
     assert told.operations == len(asks)
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("caller", CALLERS)
-def test_for_long(
+async def test_for_long(
     caller: str, cast: Cast, story: Story, callers: dict[str, Headers], tmp_path: Path
 ) -> None:
     # A token lives for a quarter of an hour; the two who signed in have theirs from the start.
     asks = headers(cast, caller) if caller in OF_THE_CAST else callers[caller]
     options = (PHASES, ONE_THREAD, f"--max-time={SECONDS}")
-    told = TOLD[caller] = run(cast.place.gateway, tmp_path, story.ids, asks, *options)
+    told = TOLD[caller] = await asyncio.to_thread(
+        run, cast.place.gateway, tmp_path, story.ids, asks, *options
+    )
     print(f"{caller}: {told.cases} cases")  # summed up by `beam figures`
     assert not told.failures, told.output
     assert told.operations == len(operations())

@@ -4,6 +4,7 @@ evaluates every rule, and answers what every panel asks."""
 import re
 import shutil
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -72,6 +73,11 @@ def prometheus(seen: Seen, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         )
     try:
         with httpx.Client(base_url=f"http://{address}", trust_env=False) as client:
+            end = time.monotonic() + 60
+            while asked(client, "status/runtimeinfo") is None:
+                assert process.poll() is None, (folder / "log").read_text()
+                assert time.monotonic() < end, "Prometheus does not answer"
+                time.sleep(0.1)
             yield client
     finally:
         process.terminate()
