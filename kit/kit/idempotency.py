@@ -19,6 +19,7 @@ from sqlalchemy.orm import Session
 from . import crash, outbox
 from .auth import authenticate
 from .db import IdempotencyKey
+from .driver import speak
 from .errors import InProgress, KeyMissing, KeyReused, Problem
 from .secrets import Vault
 
@@ -96,7 +97,7 @@ async def claim(
 
     def take(now: Session) -> bool:
         row = (client, route, key, fingerprint)
-        return now.connection().exec_driver_sql(_CLAIM, row).first() is not None
+        return bool(speak(now.connection(), _CLAIM, row))
 
     try:
         taken = await session.run_sync(take)
@@ -135,8 +136,8 @@ async def keep(session: AsyncSession, claim: Claim, response: Response) -> None:
         now.flush()
         ids, subjects, bodies = outbox.take(now)
         if ids:
-            now.connection().exec_driver_sql(_KEEP_AND_TELL, (*args, ids, subjects, bodies))
+            speak(now.connection(), _KEEP_AND_TELL, (*args, ids, subjects, bodies))
         else:
-            now.connection().exec_driver_sql(_KEEP, args)
+            speak(now.connection(), _KEEP, args)
 
     await session.run_sync(write)

@@ -16,6 +16,7 @@ from contracts.event import NO_PLACE, Envelope, Event
 
 from . import context, crash, traces
 from .db import KitBase, Now
+from .driver import speak
 from .ids import uuid7
 
 KEEP = timedelta(days=7)
@@ -170,7 +171,7 @@ def _write(session: Session) -> None:
     if session.info.get(_WAITING):
         ids, subjects, bodies = take(session)
         if ids:
-            session.connection().exec_driver_sql(WRITE, (ids, subjects, bodies))
+            speak(session.connection(), WRITE, (ids, subjects, bodies))
 
 
 @event.listens_for(Session, "after_transaction_end")

@@ -1,0 +1,27 @@
+"""Statements that are spoken to the driver as they stand.
+
+What every creation says (its key, its row, its events, its answer) is known beforehand. Going
+through SQLAlchemy's statements, contexts and results costs such a statement more than the
+database takes to carry it out. The transaction is the session's own all the same, and errors are
+SQLAlchemy's.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import Connection
+
+
+def speak(connection: Connection, sql: str, values: Sequence[Any]) -> Sequence[Any]:
+    """The rows of one statement with `$1`, `$2` … in it, within the transaction of `connection`
+    (as `session.connection()` gives it, within `run_sync`). Raises `sqlalchemy.exc.DBAPIError`."""
+    cursor = connection.connection.cursor()
+    try:
+        cursor.execute(sql, values)
+        return cursor.fetchall()
+    except BaseException as error:
+        # What SQLAlchemy itself does then: it translates, and gives up a connection that is gone
+        # or whose statement was cancelled.
+        connection._handle_dbapi_exception(error, None, None, cursor, None)
+    finally:
+        cursor.close()
