@@ -2,8 +2,8 @@
 
 What every creation says (its key, its row, its events, its answer) is known beforehand. Going
 through SQLAlchemy's statements, contexts and results costs such a statement more than the
-database takes to carry it out. The transaction is the session's own all the same, and errors are
-SQLAlchemy's.
+database takes to carry it out. The transaction is the session's own all the same, errors are
+SQLAlchemy's, and who listens before statements hears these, too.
 """
 
 from collections.abc import Sequence
@@ -17,9 +17,12 @@ def speak(connection: Connection, sql: str, values: Sequence[Any]) -> Sequence[A
     (as `session.connection()` gives it, within `run_sync`). Raises `sqlalchemy.exc.DBAPIError`."""
     cursor = connection.connection.cursor()
     try:
+        if connection._has_events or connection.engine._has_events:
+            for listener in connection.dispatch.before_cursor_execute:
+                listener(connection, cursor, sql, values, None, False)
         cursor.execute(sql, values)
         return cursor.fetchall()
-    except BaseException as error:
+    except BaseException as error:  # noqa: BLE001 - raised again by what it is given to
         # What SQLAlchemy itself does then: it translates, and gives up a connection that is gone
         # or whose statement was cancelled.
         connection._handle_dbapi_exception(error, None, None, cursor, None)

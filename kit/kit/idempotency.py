@@ -125,19 +125,15 @@ async def claim(
     return mine
 
 
-async def keep(session: AsyncSession, claim: Claim, response: Response) -> None:
+def keep(session: Session, claim: Claim, response: Response) -> None:
     """Store the answer with its effect, to be given again for the same key."""
     headers = {name: response.headers[name] for name in KEPT_HEADERS if name in response.headers}
     body = bytes(response.body)
     sealed = claim.vault.seal_bytes(body, bound_to=claim.bound_to) if body else b""
     args = (claim.client, claim.route, claim.key, response.status_code, json.dumps(headers), sealed)
-
-    def write(now: Session) -> None:
-        now.flush()
-        ids, subjects, bodies = outbox.take(now)
-        if ids:
-            speak(now.connection(), _KEEP_AND_TELL, (*args, ids, subjects, bodies))
-        else:
-            speak(now.connection(), _KEEP, args)
-
-    await session.run_sync(write)
+    session.flush()
+    ids, subjects, bodies = outbox.take(session)
+    if ids:
+        speak(session.connection(), _KEEP_AND_TELL, (*args, ids, subjects, bodies))
+    else:
+        speak(session.connection(), _KEEP, args)

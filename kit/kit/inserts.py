@@ -4,8 +4,8 @@ A request that creates something mostly flushes one to three new objects of plai
 those SQLAlchemy's unit of work sorts, groups and plans what is the same every time, at twice the
 price of the statement itself. `RowSession` inserts them by a statement that was compiled once; in
 every other case (something changed or deleted besides, many rows at once, SQL expressions for
-values, relationships, inheritance, listeners) the unit of work does it, as ever. Either way the
-objects are the session's afterwards, with what the database gave them.
+values, relationships, inheritance, defaults that are called, listeners) the unit of work does it,
+as ever. Either way the objects are the session's afterwards, with what the database gave them.
 """
 
 from collections.abc import Callable, Sequence
@@ -58,7 +58,7 @@ class RowSession(Session):
                 statement.take(rows, state.dict)
                 state.dict.update((name, values[name]) for name in form.defaults if name in values)
             self._register_persistent(set(states))
-        except BaseException:
+        except BaseException:  # noqa: BLE001 - raised again after it
             with util.safe_reraise():
                 # As after a flush that failed: the transaction, or its savepoint, is lost.
                 self._autobegin_t()._begin().rollback(_capture_exception=True)

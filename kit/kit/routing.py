@@ -13,6 +13,7 @@ from fastapi import APIRouter, Depends, Header, Request, Response
 from fastapi.routing import APIRoute
 from pydantic import BaseModel, ConfigDict
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import Session as SyncSession
 
 from . import audit, crash, idempotency, reads
 from .bodies import check_texts
@@ -62,13 +63,7 @@ class BeamRoute(APIRoute):
                     return claim.replay
                 response = await handle(request)
                 audit.note(session, request, action)
-                if claim is not None:
-                    await idempotency.keep(session, claim, response)
-                crash.point("q1")
-                if crash.planted("answer_without_commit") and claim is not None:
-                    return response
-                await session.commit()
-                crash.point("q2")
+                await session.run_sync(_end, claim, response)
                 return response
             finally:
                 # One that holds no connection leaves nothing behind: closing it is for nothing.
@@ -76,6 +71,17 @@ class BeamRoute(APIRoute):
                     await asyncio.shield(asyncio.create_task(state.session.close()))
 
         return run
+
+
+def _end(session: SyncSession, claim: idempotency.Claim | None, response: Response) -> None:
+    """The answer is kept and all is committed."""
+    if claim is not None:
+        idempotency.keep(session, claim, response)
+    crash.point("q1")
+    if crash.planted("answer_without_commit") and claim is not None:
+        return
+    session.commit()
+    crash.point("q2")
 
 
 def router(**options: Any) -> APIRouter:
