@@ -140,6 +140,14 @@ roll: ## 容器部署:逐个更换,不丢请求 / replace replicas, no request l
 reload-broker: ## 容器部署:NATS 重读账号 / let the broker read its accounts again
 	@$(COMPOSE) up --no-deps prepare && $(HOST) reload-broker
 
+.PHONY: audit-verify
+audit-verify: ## 容器部署:核对全部封存记录 / check the sealed records of every service
+	@$(if $(EMBEDDED),$(PY) -m beam audit verify,$(HOST) audit-verify)
+
+.PHONY: audit-accept
+audit-accept: ## 容器部署:恢复后确认,封存继续 / after a restore: sealing goes on (REASON="…")
+	@$(if $(EMBEDDED),$(PY) -m beam audit accept --restored --reason,$(HOST) audit-accept) "$(REASON)"
+
 .PHONY: broker-accounts
 broker-accounts: ## 容器部署:为别处的 NATS 写账号 / accounts.conf of brokers elsewhere (FOLDER=accounts)
 	@$(HOST) accounts $(or $(FOLDER),accounts)

@@ -2,6 +2,7 @@
 
     python3 deploy/host.py secrets | preflight | up | reload-broker | roll SERVICE|all
     python3 deploy/host.py backup [FILE] | restore FILE | upgrade | accounts FOLDER
+    python3 deploy/host.py audit-verify | audit-accept REASON
     python3 deploy/host.py compose WORDS…      docker compose with our files
 
 Needs Python 3.9 and Docker, nothing installed beside them.
@@ -20,6 +21,7 @@ from pathlib import Path
 _HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(_HERE)]
 
+from auditing import audit_accept, audit_verify  # noqa: E402
 from engine import (  # noqa: E402
     DEPLOY,
     SERVICES,
@@ -43,13 +45,14 @@ SINGLE = ("postgres", "nats", "proxy")
 def main() -> int:
     parser = argparse.ArgumentParser(prog="host.py")
     commands = parser.add_subparsers(dest="command", required=True)
-    for name in ("secrets", "preflight", "up", "reload-broker"):
+    for name in ("secrets", "preflight", "up", "reload-broker", "audit-verify"):
         commands.add_parser(name)
     commands.add_parser("roll").add_argument("service", choices=(*ROLLABLE, "all"))
     commands.add_parser("backup").add_argument("file", nargs="?", type=Path)
     commands.add_parser("restore").add_argument("file", type=Path)
     commands.add_parser("upgrade")
     commands.add_parser("accounts").add_argument("folder", type=Path)
+    commands.add_parser("audit-accept").add_argument("reason")
     if sys.argv[1:2] == ["compose"]:
         os.execvp("docker", [*command(), *sys.argv[2:]])
     wanted = parser.parse_args()
@@ -62,6 +65,8 @@ def main() -> int:
             return restore(wanted.file)
         if wanted.command == "accounts":
             return accounts(wanted.folder.resolve())
+        if wanted.command == "audit-accept":
+            return audit_accept(wanted.reason)
         return COMMANDS[wanted.command]()
     except backups.Refused as problem:
         fail(problem.zh, problem.en)
@@ -214,6 +219,7 @@ COMMANDS = {
     "up": up,
     "reload-broker": reload_broker,
     "upgrade": upgrade,
+    "audit-verify": audit_verify,
 }
 
 if __name__ == "__main__":

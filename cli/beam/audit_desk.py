@@ -1,8 +1,9 @@
 """`beam audit …`: whether the sealed records are whole, from the first row to every head that is
 known elsewhere.
 
-Inside a container (`docker compose exec case beam audit verify case`) it looks at that service, on
-the platform that runs on this data folder at all of them.
+Inside a container (`docker compose exec case python -m beam audit verify case`) it looks at that
+service, on the platform that runs on this data folder at all of them. `make audit-verify` asks each
+container.
 """
 
 import asyncio
@@ -58,14 +59,23 @@ def verify(service: Service = None, lang: Language = "zh") -> None:
 
 @audit.command()
 def accept(
-    service: Annotated[str, typer.Argument(help="服务,如 case / the service")],
     reason: Annotated[str, typer.Option(help="原因,永久保留 / why; it is kept for ever")],
+    service: Service = None,
     by: Annotated[str, typer.Option(help="谁 / who")] = "",
+    restored: Annotated[
+        bool, typer.Option("--restored", help="只确认恢复备份留下的 / only what a restore leaves")
+    ] = False,
     lang: Language = "zh",
 ) -> None:
     """查明之后:把现有问题连同原因写进链里,封存继续 / after it was cleared up: go on from here."""
     with told(lang):
-        asyncio.run(_accept(service, reason, by or getpass.getuser()))
+        if service is None and not restored:
+            raise Trouble(
+                "请写明服务,例如 beam audit accept case;全部服务只能用 --restored。",
+                "Name the service: beam audit accept case; all at once only with --restored.",
+            )
+        for program in _wanted(service):
+            asyncio.run(_accept(program, reason, by or _who(), only_restored=restored))
 
 
 async def _verify(service: str | None, lang: str) -> int:
@@ -161,16 +171,35 @@ async def _heard() -> dict[str, list["Anchor"]]:
     return found
 
 
-async def _accept(service: str, reason: str, by: str) -> None:
+def _who() -> str:
+    """Raises Trouble where nobody has a name: in a container."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        raise Trouble("请用 --by 写明是谁。", "Say who you are: --by NAME.") from None
+
+
+async def _accept(program: Program, reason: str, by: str, *, only_restored: bool) -> None:
     from kit.seals import watch
     from kit.seals.anchors import where
 
-    [program] = _wanted(service)
+    service = program.name
     async with _opened(program) as books:
         written = books.file.every() if books.file is not None else []
         if not _in_container():
             written += (await _heard()).get(service, [])
         async with books.sessions.begin() as session:
+            if only_restored:
+                found = await watch.verify(session, books.chain, written)
+                if not found:
+                    print(f"✓ {service}: 无需确认 / nothing to accept")
+                    return
+                if any(finding.tampering for finding in found):
+                    raise Trouble(
+                        f"{service} 的封存记录不只是旧了,没有确认:见 beam audit verify {service}。",
+                        f"The sealed records of {service} are not merely older: nothing accepted. "
+                        f"See beam audit verify {service}.",
+                    )
             block = await watch.accept(session, books.chain, written, by=by, reason=reason)
         if books.file is not None:
             async with books.sessions() as session:

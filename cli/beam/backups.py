@@ -28,7 +28,7 @@ MANIFEST = "manifest.json"
 # Newer Pythons want to be told that nothing but plain files may come out.
 _PLAIN: Any = {"filter": "data"} if hasattr(tarfile, "data_filter") else {}
 AFTER_RESTORE = (
-    "恢复后封存暂停,请逐个服务确认 / sealing waits for: beam audit accept SERVICE --reason …"
+    "启动后请确认恢复,封存随即继续 / then, so that sealing goes on: make audit-accept REASON=…"
 )
 # The number of a transaction says nothing on another server, whose count may be behind: the feed
 # would hold such a row for one that is not committed yet, and hide it. All that was dumped was.

@@ -266,7 +266,7 @@ def restore(file: Path, lang: Language = "zh") -> None:
 
     with _told(lang):
         manifest = keeping.restore(Place.from_environment(), file)
-        print(f"✓ {backups.summary(manifest)}\n  {backups.AFTER_RESTORE}")
+        print(f"✓ {backups.summary(manifest)}\n  {backups.AFTER_RESTORE} EMBEDDED=1")
 
 
 @app.command()

@@ -31,10 +31,10 @@ TAMPERED = (
     "When it is cleared up, beam audit accept with the reason, which stays in the chain for ever.",
 )
 RESTORED = (
-    "若刚刚恢复过备份:核对丢失的时段,然后执行 beam audit accept 服务 --reason 写明原因,"
+    "若刚刚恢复过备份:核对丢失的时段,然后执行 make audit-accept REASON=原因(即 beam audit accept),"
     "封存随即继续。若没有人恢复过备份,按被篡改处理。",
-    "If a backup was just put back: see what time is missing, then beam audit accept SERVICE "
-    "--reason …, and sealing goes on. If nobody did, treat it as tampering.",
+    "If a backup was just put back: see what time is missing, then make audit-accept REASON=… "
+    "(beam audit accept), and sealing goes on. If nobody did, treat it as tampering.",
 )
 
 
