@@ -112,7 +112,7 @@ async def test_who_loses_the_network_finds_it_again(stack: Stack, service: str, 
     smoke(stack)
 
 
-async def test_two_of_each_and_one_of_each_may_die(stack: Stack):
+async def test_two_of_each_are_replaced_and_one_of_each_may_die(stack: Stack):
     doubled = (*SERVICES, "gateway")
     scales = [word for name in doubled for word in ("--scale", f"{name}=2")]
     stack.compose("up", "-d", "--no-recreate", "--wait", *scales, *doubled)
@@ -121,6 +121,11 @@ async def test_two_of_each_and_one_of_each_may_die(stack: Stack):
         smoke(stack)
         door = stack.caller("citizen")
         await door.sign_in(LOGIN, PASSWORD)
+        async with stack.asked(door, look_up) as looks, stack.asked(door, open_case) as cases:
+            await asyncio.to_thread(stack.host, "roll", "all")
+        assert (looks.bad, cases.bad) == ([], [])
+        assert cases.good > 50
+        assert [len(stack.containers(name)) for name in doubled] == [2] * len(doubled)
         async with stack.asked(door, look_up) as looks, stack.asked(door, open_case) as cases:
             for name in doubled:
                 first = stack.containers(name)[0]
