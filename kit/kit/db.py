@@ -14,6 +14,7 @@ from sqlalchemy.ext.asyncio import (
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, registry
 
 from .inserts import RowSession
+from .pool import FairPool
 
 NAMING = {
     "ix": "%(table_name)s_%(column_0_N_name)s_idx",
@@ -82,6 +83,7 @@ def open_engine(url: str, *, pool: int = 5, overflow: int = 3) -> AsyncEngine:
     """An engine whose waits all have an end: connect 5 s, statement 10 s, pool 5 s."""
     return create_async_engine(
         url,
+        poolclass=FairPool,
         pool_size=pool,
         max_overflow=overflow,
         pool_timeout=5,

@@ -1,0 +1,53 @@
+"""The connections of a process, given out in the order in which they were asked for.
+
+SQLAlchemy's own pool waits in an `asyncio.Queue`, in which who comes when a connection has just
+come back overtakes those who were woken for it; they go to the end of the line. With more requests
+than connections some then wait until their time is over, while the same few are served.
+"""
+
+import asyncio
+from collections import deque
+from typing import Any
+
+from sqlalchemy.pool import AsyncAdaptedQueuePool
+from sqlalchemy.util.queue import AsyncAdaptedQueue
+
+
+class _InTurn(asyncio.Queue[Any]):
+    """What is put in goes to who has waited longest; it lies in the queue only when nobody does."""
+
+    def __init__(self, maxsize: int) -> None:
+        super().__init__(maxsize)
+        self._line: deque[asyncio.Future[Any]] = deque()
+
+    def put_nowait(self, item: Any) -> None:
+        while self._line:
+            first = self._line.popleft()
+            if not first.done():
+                first.set_result(item)
+                return
+        super().put_nowait(item)
+
+    async def get(self) -> Any:
+        if not self.empty():
+            return self.get_nowait()
+        mine = asyncio.get_running_loop().create_future()
+        self._line.append(mine)
+        try:
+            return await mine
+        except asyncio.CancelledError:
+            if not mine.cancelled():  # it came in the moment in which we were told to go
+                self.put_nowait(mine.result())
+            raise
+
+
+class _Queue(AsyncAdaptedQueue[Any]):
+    def __init__(self, maxsize: int = 0, use_lifo: bool = False) -> None:
+        super().__init__(maxsize, use_lifo)
+        self._queue = _InTurn(maxsize)
+
+
+class FairPool(AsyncAdaptedQueuePool):
+    """For `create_async_engine(poolclass=…)`."""
+
+    _queue_class = _Queue
