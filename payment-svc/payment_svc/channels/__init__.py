@@ -46,6 +46,14 @@ class BadSignature(Unknown):
         self.probe = probe
 
 
+class NoBill(ChannelError):
+    """The channel has no bill of the day and never will: nothing moved on it there."""
+
+
+class BillNotReady(ChannelError):
+    """The channel has not written the bill yet: ask again in half an hour."""
+
+
 class TradeState(StrEnum):
     """What the channel says of one order."""
 
