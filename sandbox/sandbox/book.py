@@ -40,6 +40,16 @@ CREATE TABLE IF NOT EXISTS wechat_refunds (
     created_at REAL NOT NULL, settle_at REAL, succeeded_at REAL);
 CREATE INDEX IF NOT EXISTS wechat_refunds_due ON wechat_refunds (settle_at)
     WHERE state = 'PROCESSING';
+CREATE INDEX IF NOT EXISTS wechat_payments_paid ON wechat_payments (paid_at);
+CREATE INDEX IF NOT EXISTS wechat_payments_order ON wechat_payments (out_trade_no);
+CREATE INDEX IF NOT EXISTS wechat_refunds_created ON wechat_refunds (created_at);
+CREATE TABLE IF NOT EXISTS wechat_bill_days (
+    day TEXT PRIMARY KEY, state TEXT NOT NULL, spoil TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS wechat_bill_edits (
+    id INTEGER PRIMARY KEY, day TEXT NOT NULL, act TEXT NOT NULL, number TEXT NOT NULL,
+    line TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS wechat_bill_files (
+    token TEXT PRIMARY KEY, content BLOB NOT NULL, made_at REAL NOT NULL);
 
 CREATE TABLE IF NOT EXISTS sf_orders (
     order_id TEXT PRIMARY KEY, waybill_no TEXT NOT NULL UNIQUE, data TEXT NOT NULL,

@@ -19,8 +19,8 @@ from .sf import control as sf_control
 from .sf import tracks
 from .sms import api as sms_api
 from .wechat import api as wechat_api
+from .wechat import bill_control, notices, refunds, scan
 from .wechat import control as wechat_control
-from .wechat import notices, refunds, scan
 from .wechat.wire import Wire
 from .wechat_mini import api as wechat_mini_api
 
@@ -84,6 +84,7 @@ def _furnish(app: FastAPI, settings: Settings, book: Book) -> Courier:
             wire, book, courier, refund_seconds=settings.refund_seconds, hang_seconds=hang
         ),
         wechat_control.Control(wire, book, courier),
+        bill_control.BillControl(wire, book),
         scan.Scan(wire, book, courier),
         sf_api.Api(
             sf_side,

@@ -15,9 +15,11 @@ Never call a channel inside a database transaction.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from enum import StrEnum
 from typing import Protocol
+
+from .bills import Bill
 
 
 class ChannelError(Exception):
@@ -52,6 +54,21 @@ class NoBill(ChannelError):
 
 class BillNotReady(ChannelError):
     """The channel has not written the bill yet: ask again in half an hour."""
+
+
+class BadBill(ChannelError):
+    """The bill cannot be believed, and nothing of it may be used.
+
+    `reason` is one word: `foreign_host` and `foreign_path` (its download address), `wrong_hash`,
+    `not_gzip`, `cut_short`, `too_large`, `malformed`, `another_day`, `another_merchant`,
+    `wrong_count`, `wrong_sum` (its summary is not that of its lines). `line` is the number of the
+    line at which it was seen; what stands there is never told.
+    """
+
+    def __init__(self, reason: str, line: int | None = None) -> None:
+        super().__init__(reason if line is None else f"{reason} (line {line})")
+        self.reason = reason
+        self.line = line
 
 
 class TradeState(StrEnum):
@@ -168,6 +185,16 @@ class Channel(Protocol):
 
     async def query_refund(self, out_refund_no: str) -> Refund:
         """What became of the refund. One that never arrived is ABSENT, not an error."""
+        ...
+
+    async def bill(self, day: date) -> Bill:
+        """What the channel itself wrote of a calendar day in Asia/Shanghai.
+
+        A payment belongs to the day on which it succeeded, a refund to the day on which the
+        channel accepted it; the refund's state is as of the making of the bill and is never
+        brought up to date there. Raises NoBill, BillNotReady, BadBill; Refused for a day that
+        has not ended or is too long ago.
+        """
         ...
 
     async def read_notice(self, headers: Mapping[str, str], body: bytes) -> Notice:

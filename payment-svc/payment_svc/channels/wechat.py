@@ -5,11 +5,12 @@ signature of a platform key that came encrypted under our own APIv3 key. Sandbox
 differ by address and keys alone.
 """
 
+import asyncio
 import json
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import UTC, date, datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import quote, urlencode
@@ -20,7 +21,10 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from . import (
+    BadBill,
     BadSignature,
+    BillNotReady,
+    NoBill,
     Notice,
     Order,
     Paid,
@@ -31,11 +35,14 @@ from . import (
     TradeState,
     Unknown,
 )
+from .bills import Bill
+from .wechat_bills import BillFile, target_of
 from .wechat_keys import KeyRing, PlatformKeys, authorization, decrypt, public_keys
 
 _T = TypeVar("_T")
 _BEIJING = timezone(timedelta(hours=8))
 _TRADES = "/v3/pay/transactions"
+_BILLS = "/v3/bill/tradebill"
 _REFUNDS = "/v3/refund/domestic/refunds"
 
 _TRADE_STATES = {
@@ -82,7 +89,8 @@ class WeChat:
     """The `Channel` for WeChat Pay. Build one per process and share it.
 
     `notify_url` and `refund_notify_url` are ours, https in production, without a query.
-    `timeout` in seconds holds for each call. `client` stays the caller's to close.
+    `timeout` in seconds holds for each call, `bill_timeout` for the download of a whole bill, of
+    which `bill_bytes` at most are read. `client` stays the caller's to close.
     """
 
     name = "wechat"
@@ -96,6 +104,8 @@ class WeChat:
         client: httpx.AsyncClient,
         refund_notify_url: str | None = None,
         timeout: float = 6.0,
+        bill_timeout: float = 300.0,
+        bill_bytes: int = 512 << 20,
         now: Callable[[], float] = time.time,
     ) -> None:
         self._base_url = base_url.rstrip("/")
@@ -104,6 +114,7 @@ class WeChat:
         self._refund_notify_url = refund_notify_url or notify_url
         self._client = client
         self._timeout = timeout
+        self._bill_timeout, self._bill_bytes = bill_timeout, bill_bytes
         self._now = now
         self._platform = PlatformKeys(self._certificates, now)
 
@@ -186,6 +197,46 @@ class WeChat:
                 return Refund(out_refund_no, "", RefundState.ABSENT)
             raise
         return self._refund(told, "status")
+
+    async def bill(self, day: date) -> Bill:
+        """See `Channel.bill`. The file is fetched, checked and read in one go."""
+        query = urlencode({"bill_date": day.isoformat(), "bill_type": "ALL", "tar_type": "GZIP"})
+        try:
+            told = await self._call("GET", f"{_BILLS}?{query}")
+        except Refused as refused:
+            if refused.code == "NO_STATEMENT_EXIST":
+                raise NoBill(day.isoformat()) from None
+            if refused.code == "STATEMENT_CREATING":
+                raise BillNotReady(day.isoformat()) from None
+            raise
+        url, kind, digest = _read(
+            lambda: (str(told["download_url"]), told["hash_type"], str(told["hash_value"]))
+        )
+        if kind != "SHA1":
+            raise BadBill("wrong_hash")
+        file = BillFile(
+            day=day, mchid=self._merchant.mchid, digest=digest, most_bytes=self._bill_bytes
+        )
+        await self._download(target_of(url, self._base_url), file)
+        return await asyncio.to_thread(file.finish)
+
+    async def _download(self, target: str, file: BillFile) -> None:
+        """This answer alone is not signed: the hash in the signed one before vouches for it."""
+        request = self._request("GET", target)
+        # The bytes of the file, not of a coding on the way.
+        request.headers["Accept-Encoding"] = "identity"
+        try:
+            async with asyncio.timeout(self._bill_timeout):
+                answer = await self._client.send(request, stream=True, follow_redirects=False)
+                try:
+                    if answer.status_code != 200:
+                        raise Unknown(f"WeChat Pay gives no file ({answer.status_code})")
+                    async for piece in answer.aiter_raw(1 << 16):
+                        await asyncio.to_thread(file.feed, piece)
+                finally:
+                    await answer.aclose()
+        except (httpx.HTTPError, TimeoutError) as error:
+            raise Unknown(f"no file from WeChat Pay ({type(error).__name__})") from None
 
     async def read_notice(self, headers: Mapping[str, str], body: bytes) -> Notice:
         """See `Channel.read_notice`. Raises Unknown if the platform's keys cannot be fetched."""
@@ -275,6 +326,16 @@ class WeChat:
     async def _send(
         self, method: str, target: str, payload: Mapping[str, Any] | None = None
     ) -> httpx.Response:
+        request = self._request(method, target, payload)
+        try:
+            return await self._client.send(request, follow_redirects=False)
+        except httpx.HTTPError as error:
+            # The text of httpx errors may hold our request; the class says enough.
+            raise Unknown(f"no answer from WeChat Pay ({type(error).__name__})") from None
+
+    def _request(
+        self, method: str, target: str, payload: Mapping[str, Any] | None = None
+    ) -> httpx.Request:
         body = b""
         if payload is not None:
             body = json.dumps(payload, ensure_ascii=False, separators=(",", ":")).encode()
@@ -289,11 +350,7 @@ class WeChat:
         request.headers["User-Agent"] = "one-beam"
         if body:
             request.headers["Content-Type"] = "application/json"
-        try:
-            return await self._client.send(request, follow_redirects=False)
-        except httpx.HTTPError as error:
-            # The text of httpx errors may hold our request; the class says enough.
-            raise Unknown(f"no answer from WeChat Pay ({type(error).__name__})") from None
+        return request
 
     @staticmethod
     def _refusal(answer: httpx.Response) -> Unknown | Refused:

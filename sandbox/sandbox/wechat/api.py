@@ -5,12 +5,12 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from fastapi import APIRouter, Request
-from starlette.responses import Response
+from starlette.responses import JSONResponse, Response
 
 from .. import faults
 from ..book import Book
 from ..posts import Courier
-from . import orders, refunds
+from . import bills, orders, refunds
 from .wire import Wire, WireError, param_error
 
 Act = Callable[[dict[str, Any]], tuple[int, dict[str, Any] | None]]
@@ -39,6 +39,8 @@ class Api:
         self.router.add_api_route(f"{trade}/close", self.close, methods=["POST"])
         self.router.add_api_route(refund, self.refund, methods=["POST"])
         self.router.add_api_route(f"{refund}/{{number}}", self.query_refund, methods=["GET"])
+        self.router.add_api_route("/bill/tradebill", self.bill, methods=["GET"])
+        self.router.add_api_route("/billdownload/file", self.download, methods=["GET"])
 
     async def certificates(self, request: Request) -> Response:
         """The platform's certificates, sealed."""
@@ -89,6 +91,26 @@ class Api:
         return await self._call(
             request, "query_refund", lambda _: (200, refunds.query(self._book, number))
         )
+
+    async def bill(self, request: Request) -> Response:
+        """Ask for the bill of a day."""
+        asked, host = request.query_params, str(request.base_url).rstrip("/")
+        return await self._call(
+            request, "bill", lambda _: (200, bills.apply(self._book, self._wire.side, asked, host))
+        )
+
+    async def download(self, request: Request) -> Response:
+        """Fetch the file of a bill. This answer alone is not signed."""
+        try:
+            self._wire.verify("GET", _raw_target(request), request.headers, b"")
+            fault = faults.take(self._book, "wechat", "download")
+            if fault is not None:
+                return await self._fault(request, fault[0])
+            content = bills.download(self._book, request.query_params.get("token", ""))
+        except WireError as error:
+            told = {"code": error.code, "message": error.message}
+            return JSONResponse(told, error.status)
+        return Response(content, media_type="application/octet-stream")
 
     async def _call(
         self, request: Request, call: str, act: Act, *, query_mchid: bool = False
