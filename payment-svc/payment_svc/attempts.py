@@ -37,6 +37,10 @@ from .settings import settings_of
 log = logging.getLogger(__name__)
 PAUSES = (5, 15, 60, 90)
 """Seconds between two queries for one attempt; the last one goes on, plus up to a fifth."""
+CLAIM_SECONDS = 10
+"""After so long, more than a call of the channel takes, a query that came to no end is taken up
+again: we were killed, or our own database had trouble. It does not count: only the
+channel's answers, or its silence, make pauses longer."""
 USABLE = timedelta(seconds=60)
 """A code with less time left is renewed."""
 
@@ -172,7 +176,8 @@ async def _place(runtime: Runtime, attempt: Attempt, channel: Channel) -> Attemp
 
 
 async def claim_due(runtime: Runtime, *, limit: int = 10) -> Sequence[str]:
-    """Take live attempts that are due for a query; others see them again only after the pause."""
+    """Take live attempts that are due for a query; others see them again only after
+    CLAIM_SECONDS."""
     tempo = settings_of(runtime).payment_tempo
     async with runtime.sessions.begin() as session:
         due = (
@@ -184,9 +189,7 @@ async def claim_due(runtime: Runtime, *, limit: int = 10) -> Sequence[str]:
         )
         attempts = (await session.scalars(due)).all()
         for attempt in attempts:
-            attempt.queries += 1
-            pause = PAUSES[min(attempt.queries, len(PAUSES) - 1)] * random.uniform(1, 1.2)
-            attempt.next_query_at = now() + timedelta(seconds=pause * tempo)
+            attempt.next_query_at = now() + timedelta(seconds=CLAIM_SECONDS * tempo)
         return [attempt.id for attempt in attempts]
 
 
@@ -208,14 +211,30 @@ async def settle(runtime: Runtime, attempt_id: str) -> None:
             trade = await _close(channel, attempt.trade_no)
     except channels.ChannelError as error:
         log.warning("attempt %s: %s from %s", attempt.id, type(error).__name__, channel.name)
+        await _queried(runtime, attempt.id)
         return
     if trade.state is TradeState.PAID:
         async with runtime.sessions.begin() as session:
             await charges.apply_success(session, channel.name, trade, believed=True)
+        await _queried(runtime, attempt.id)  # what we cannot book lives on
     elif trade.state is TradeState.CLOSED or (over and trade.state is TradeState.ABSENT):
         await _end(runtime, attempt.id, ending)
-    elif not over and (trade.state is TradeState.ABSENT or attempt.code_url is None):
-        await _place(runtime, attempt, channel)
+    else:
+        await _queried(runtime, attempt.id)
+        if not over and (trade.state is TradeState.ABSENT or attempt.code_url is None):
+            await _place(runtime, attempt, channel)
+
+
+async def _queried(runtime: Runtime, attempt_id: str) -> None:
+    """The channel was asked and the attempt lives on: the next query is after a longer pause."""
+    async with runtime.sessions.begin() as session:
+        attempt = await session.get_one(Attempt, attempt_id, with_for_update=True)
+        if attempt.state not in LIVE:
+            return
+        attempt.queries += 1
+        pause = PAUSES[min(attempt.queries, len(PAUSES) - 1)] * random.uniform(1, 1.2)
+        tempo = settings_of(runtime).payment_tempo
+        attempt.next_query_at = now() + timedelta(seconds=pause * tempo)
 
 
 async def _close(channel: Channel, trade_no: str) -> channels.Trade:

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
-from kit.testing import key
+from kit.testing import key, until
 
 from .conftest import PAYER, Town
 
@@ -41,6 +41,35 @@ async def test_no_answer_is_unknown_until_a_query(town: Town, kind: str, moment:
     await town.reaches(order_id, "paid")
     book = await town.book(order_id)
     assert (len(book["orders"]), len(book["payments"])) == (1, 1)
+
+
+async def test_queries_that_our_own_trouble_ended_do_not_make_the_pauses_longer(
+    town: Town,
+) -> None:
+    order_id = await town.order()
+    attempt = await town.start(order_id)
+    # With this rule what the channel says of a payment cannot be booked.
+    booked = "alter table charge add constraint none_today check (amount_fen < 0) not valid"
+    await change(town, booked)
+    await town.outside.sim("wechat/notices", drop=True)
+
+    claims: set[object] = set()
+
+    async def claimed_again_and_again() -> bool:
+        town.runtime.wake("sweep_attempts")
+        query = "select next_query_at from attempt where order_id = :id"
+        claims.update(await town.column(query, id=order_id))
+        return len(claims) > 4
+
+    try:
+        await town.pay(attempt)
+        before = await town.column("select queries from attempt where order_id = :id", id=order_id)
+        await until(claimed_again_and_again, seconds=60)
+        after = await town.column("select queries from attempt where order_id = :id", id=order_id)
+        assert after == before
+    finally:
+        await change(town, "alter table charge drop constraint none_today")
+    await town.reaches(order_id, "paid")
 
 
 async def test_answer_lost_by_a_magic_amount(town: Town) -> None:
