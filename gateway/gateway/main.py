@@ -1,6 +1,7 @@
 """The gateway's app: its own few pages behind the proxy lane, and what lives as long as it does."""
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
@@ -17,6 +18,19 @@ from .beam import Beam
 from .counters import BeamCollector
 from .settings import GatewaySettings
 from .table import ROUTES, SERVICES, Route
+
+log = logging.getLogger(__name__)
+KNOWING_SECONDS = 2.0
+
+
+async def _know(heard: asyncio.Event) -> None:
+    """Let nobody in with a token that was taken back before we started; while the broker is away
+    the door opens all the same."""
+    try:
+        async with asyncio.timeout(KNOWING_SECONDS):
+            await heard.wait()
+    except TimeoutError:
+        log.warning("the door opens before it is known which tokens were taken back")
 
 
 def create_app(
@@ -42,7 +56,8 @@ def create_app(
             nats = Nats(
                 settings.nats_url, settings.nats_user, settings.nats_password.get_secret_value()
             )
-            following = revocations.follow(nats, settings.service, keys.revoked.note)
+            heard = asyncio.Event()
+            following = revocations.follow(nats, settings.service, keys.revoked.note, heard)
             followers.append(asyncio.create_task(following))
             if settings.gateway_cache_bytes:
                 followers.append(asyncio.create_task(beam.cache.listen(nats)))
@@ -55,6 +70,8 @@ def create_app(
                 settings.gateway_metrics_port, settings.gateway_metrics_host, registry
             )
         try:
+            if settings.nats_url:
+                await _know(heard)
             async with routes.probing(settings) as probe:
                 yield {"beam": beam, "probe": probe, "metrics": metrics}
         finally:

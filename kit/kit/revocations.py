@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 REMEMBERED_SECONDS = MAX_LIFE_SECONDS + 2 * LEEWAY_SECONDS
 MOST = 100_000
 _NANO = 10**9
-_HEARTBEAT_SECONDS = 5
+_HEARTBEAT_SECONDS = 2
 _SILENCE_SECONDS = 3 * _HEARTBEAT_SECONDS
 SUBJECT = f"evt.{SessionRevoked.TYPE}.>"
 
@@ -87,13 +87,29 @@ class Revoked:
         return (issued if began is None else began) <= entry[0]
 
 
-class Watcher:
-    """Hears revocations live; `note` is called with (what, ref, seconds) for each."""
+class Missed(Exception):
+    """A revocation was sent to us and did not arrive, or nobody sends them any more."""
 
-    def __init__(self, service: str, note: Callable[[str, str, float], None]) -> None:
+
+class Watcher:
+    """Hears revocations live; `note` is called with (what, ref, seconds) for each.
+
+    The broker numbers what it sends to us and says the last number with every heartbeat, so one
+    that was lost on the way (a client library drops what comes too fast) is missed at once. Then
+    we listen anew, from the start: to hear of one twice changes nothing."""
+
+    def __init__(
+        self,
+        service: str,
+        note: Callable[[str, str, float], None],
+        caught_up: asyncio.Event | None = None,
+    ) -> None:
         self._service, self._note = service, note
         self._arrived: asyncio.Queue[Msg | None] = asyncio.Queue()
         self._stopping = False
+        self._heard = self._told_before = 0
+        self.caught_up = caught_up or asyncio.Event()
+        """Set when all was heard that had been told before we began to listen."""
 
     def stop(self) -> None:
         self._stopping = True
@@ -106,9 +122,9 @@ class Watcher:
         self._arrived.put_nowait(msg)
 
     async def run(self, broker: Broker) -> None:
-        """Listen until `stop`, the end of the connection, or a silence that says that our
-        consumer is gone: then run it again."""
-        self._arrived = asyncio.Queue()
+        """Listen until `stop`, the end of the connection, or that of our consumer
+        (silence, a gap): then run it again."""
+        self._arrived, self._heard = asyncio.Queue(), 0
         broker.on_close(self._poke)
         inbox, listening = await broker.subscribe(self._arrive)
         try:
@@ -128,17 +144,42 @@ class Watcher:
                 "num_replicas": 1,
             }
             call = f"CONSUMER.CREATE.{STREAM}.{name}.{SUBJECT}"
-            await broker.api(call, {"stream_name": STREAM, "config": config})
+            info = await broker.api(call, {"stream_name": STREAM, "config": config})
+            self._told_before = info["delivered"]["consumer_seq"] + info["num_pending"]
+            self._look()
             while not self._stopping and not broker.closed.is_set():
                 async with asyncio.timeout(_SILENCE_SECONDS):
                     msg = await self._arrived.get()
-                if msg is not None and msg.data:
-                    self._take(msg.data)
+                if msg is not None:
+                    self._hear(msg)
         except TimeoutError:
             log.warning("revocations fell silent; listening again")
+        except Missed as missed:
+            log.warning("revocations: %s; listening again", missed)
+            await asyncio.sleep(0.2)
         finally:
             if not broker.closed.is_set():
                 await listening.unsubscribe()
+
+    def _hear(self, msg: Msg) -> None:
+        headers = msg.headers or {}
+        if not msg.data and "Status" in headers:
+            if headers["Status"] != "100":
+                raise Missed(f"status {headers['Status']}")
+            if int(headers.get("Nats-Last-Consumer", self._heard)) != self._heard:
+                raise Missed("the last one did not arrive")
+            return
+        # $JS.ACK.….<number in the stream>.<number for this consumer>.<time>.<pending>
+        number = int(msg.reply.split(".")[-3])
+        self._take(msg.data)
+        if number != self._heard + 1:
+            raise Missed("one did not arrive")
+        self._heard = number
+        self._look()
+
+    def _look(self) -> None:
+        if self._heard >= self._told_before:
+            self.caught_up.set()
 
     def _take(self, body: bytes) -> None:
         try:
@@ -149,9 +190,16 @@ class Watcher:
         self._note(said.what, said.ref, said.until.timestamp())
 
 
-async def follow(settings: Nats, service: str, note: Callable[[str, str, float], None]) -> None:
-    """For a program without a bus: listen for ever, on a connection of its own."""
+async def follow(
+    settings: Nats,
+    service: str,
+    note: Callable[[str, str, float], None],
+    caught_up: asyncio.Event | None = None,
+) -> None:
+    """For a program without a bus: listen for ever, on a connection of its own. `caught_up` is set
+    when all was heard that had been told before."""
     told = False
+    watcher = Watcher(service, note, caught_up)
     while True:
         try:
             broker = await Broker.connect(settings, service)
@@ -165,7 +213,7 @@ async def follow(settings: Nats, service: str, note: Callable[[str, str, float],
         try:
             while not broker.closed.is_set():
                 try:
-                    await Watcher(service, note).run(broker)
+                    await watcher.run(broker)
                 except (Refused, NoResponders, json.JSONDecodeError) as error:
                     log.error("no revocations: %s", error)
                     await asyncio.sleep(1)

@@ -10,7 +10,7 @@ import pytest
 
 from identity_svc import families
 from kit import revocations
-from kit.broker import Nats
+from kit.broker import STREAM, Nats
 from kit.embedded.nats import NatsServer
 from kit.ids import new_id, uuid7
 from kit.revocations import Revoked
@@ -64,6 +64,87 @@ async def test_a_program_without_a_bus_follows(nats_url: str, identity: Running)
 
         await until(known)
         assert not revoked.refuses("acc_9", "fam_9.b", int(time.time()) + 60)
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+@pytest.mark.parametrize("lost", [(0,), (1,), (0, 1)])
+async def test_what_got_lost_on_the_way_is_heard_all_the_same(
+    nats_url: str, identity: Running, monkeypatch: pytest.MonkeyPatch, lost: tuple[int, ...]
+) -> None:
+    """As a client library drops what comes too fast, or a connection swallows it: the last one
+    too, after which nothing comes that would show a gap."""
+    revoked, data, names = Revoked(), 0, [new_id("fam"), new_id("fam")]
+    arrive = revocations.Watcher._arrive
+
+    async def lossy(watcher: revocations.Watcher, msg: Any) -> None:
+        nonlocal data
+        if msg.data and any(name.encode() in msg.data for name in names):
+            data += 1
+            if data - 1 in lost:
+                return
+        await arrive(watcher, msg)
+
+    monkeypatch.setattr(revocations.Watcher, "_arrive", lossy)
+    heard = asyncio.Event()
+    following = revocations.follow(Nats(nats_url), "gateway", revoked.note, heard)
+    task = asyncio.create_task(following)
+    try:
+        await heard.wait()
+        for name in names:
+            await tell(identity, "family", name)
+
+        async def all_known() -> bool:
+            return all(revoked.refuses("x", f"{name}.a", 0) for name in names)
+
+        await until(all_known)
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def test_who_begins_to_listen_says_when_it_knows_all(
+    nats_url: str, identity: Running
+) -> None:
+    names = [new_id("fam") for _ in range(30)]
+    for name in names:
+        await tell(identity, "family", name)
+
+    async def published() -> bool:
+        await identity.runtime.bus.sample()
+        return bool(identity.runtime.bus.health()["unsent"] == 0)
+
+    await until(published)
+    for _ in range(5):
+        revoked, heard = Revoked(), asyncio.Event()
+        task = asyncio.create_task(
+            revocations.follow(Nats(nats_url), "gateway", revoked.note, heard)
+        )
+        try:
+            await heard.wait()
+            assert all(revoked.refuses("x", f"{name}.a", 0) for name in names)
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+
+async def test_it_hears_again_when_its_consumer_is_gone(nats_url: str, identity: Running) -> None:
+    revoked, heard = Revoked(), asyncio.Event()
+    following = revocations.follow(Nats(nats_url), "gateway", revoked.note, heard)
+    task = asyncio.create_task(following)
+    try:
+        await heard.wait()
+        broker = identity.runtime.bus.broker
+        for name in (await broker.api(f"CONSUMER.NAMES.{STREAM}"))["consumers"]:
+            if name.startswith("gateway__live-"):
+                await broker.api(f"CONSUMER.DELETE.{STREAM}.{name}")
+        await tell(identity, "family", "fam_7")
+
+        async def known() -> bool:
+            return revoked.refuses("x", "fam_7.a", 0)
+
+        await until(known)
     finally:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
