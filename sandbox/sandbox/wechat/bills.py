@@ -80,7 +80,7 @@ def apply(
         )
         db.execute(
             "INSERT INTO wechat_bill_files VALUES (?,?,?)",
-            (token, gzip.compress(content, 6) if zipped else content, moment.timestamp()),
+            (token, gzip.compress(content, 1) if zipped else content, moment.timestamp()),
         )
     url = f"{host}{DOWNLOAD}?token={token}" + ("&tartype=gzip" if zipped else "")
     return {"hash_type": "SHA1", "hash_value": digest, "download_url": url}
