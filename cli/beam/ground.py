@@ -12,6 +12,10 @@ from kit.embedded import EmbeddedError, NatsServer, PostgresServer
 from .place import Place
 from .trouble import Trouble
 
+Server = PostgresServer | NatsServer
+POLL_SECONDS = 0.05
+FIRST_PAUSE, LONGEST_PAUSE = 0.1, 5.0
+"""Seconds before the next try to start what does not start; they double."""
 LOOK_SECONDS = 2.0
 """How often one looks whether NATS, though alive, can still write."""
 
@@ -96,45 +100,48 @@ class Ground:
         )
 
     async def watch(self) -> None:
-        """Until cancelled: start again what has died, with pauses that grow while it fails."""
-        pause = {"PostgreSQL": 0.1, "NATS": 0.1}
-        looked = time.monotonic()
-        while True:
-            await asyncio.sleep(0.15)
-            if self.nats is not None and time.monotonic() - looked > LOOK_SECONDS:
-                looked = time.monotonic()
-                if self.nats.poll() is None and await asyncio.to_thread(self.nats.stuck):
-                    self._tell(
-                        "NATS 的存储曾写入失败,正在重新启动它",
-                        "NATS could not write to its store, starting it again",
-                    )
-                    await asyncio.to_thread(self.nats.stop)
-                    await self._restart("NATS", self.nats, pause)
-            servers: dict[str, PostgresServer | NatsServer | None] = {
-                "PostgreSQL": self.postgres,
-                "NATS": self.nats,
-            }
-            for name, server in servers.items():
-                if server is None or server.poll() is None:
-                    continue
-                self._tell(f"{name} 已停止,正在重新启动", f"{name} has died, starting it again")
-                await self._restart(name, server, pause)
+        """Until cancelled: start again what has died. Neither waits for the other's return."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._watch("PostgreSQL", lambda: self.postgres))
+            group.create_task(self._watch("NATS", lambda: self.nats))
 
-    async def _restart(
-        self, name: str, server: PostgresServer | NatsServer, pause: dict[str, float]
-    ) -> None:
+    async def _watch(self, name: str, find: Callable[[], Server | None]) -> None:
+        pause, looked = FIRST_PAUSE, time.monotonic()
+        while True:
+            await asyncio.sleep(POLL_SECONDS)
+            if (server := find()) is None:
+                return
+            stuck = False
+            if isinstance(server, NatsServer) and time.monotonic() - looked > LOOK_SECONDS:
+                looked = time.monotonic()
+                stuck = server.poll() is None and await asyncio.to_thread(server.stuck)
+            if stuck:
+                self._tell(
+                    "NATS 的存储曾写入失败,正在重新启动它",
+                    "NATS could not write to its store, starting it again",
+                )
+                await asyncio.to_thread(server.stop)
+            elif server.poll() is None:
+                continue
+            else:
+                self._tell(f"{name} 已停止,正在重新启动", f"{name} has died, starting it again")
+            if await self._restart(name, server):
+                pause = FIRST_PAUSE
+            else:
+                await asyncio.sleep(pause)
+                pause = min(pause * 2, LONGEST_PAUSE)
+
+    async def _restart(self, name: str, server: Server) -> bool:
         try:
             await self._start(server)
         except Trouble as problem:
             self._tell(problem.zh, problem.en)
-            await asyncio.sleep(pause[name])
-            pause[name] = min(pause[name] * 2, 5)
-            return
-        pause[name] = 0.1
+            return False
         self._tell(f"{name} 已恢复", f"{name} is back")
         self.changed()
+        return True
 
-    async def _start(self, server: PostgresServer | NatsServer) -> None:
+    async def _start(self, server: Server) -> None:
         # A thread cannot be cancelled: `stop` waits for it, lest a server come up after it.
         start = asyncio.ensure_future(asyncio.to_thread(server.start))
         self._starts.append(start)

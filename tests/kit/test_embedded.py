@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import platform
 import shutil
 import signal
 import stat
@@ -101,6 +102,24 @@ async def test_postgres_comes_back_after_a_kill_with_every_commit(database: Post
     assert await again.fetchval("select n from kept") == 1
     await again.close()
     conn.terminate()
+
+
+async def test_a_start_after_a_crash_syncs_by_one_call_where_that_can_be_trusted(
+    database: PostgresServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connection = await asyncpg.connect(database.dsn())
+    used = await connection.fetchval("show recovery_init_sync_method")
+    await connection.close()
+    assert used == postgres._first_sync()
+    for release, method in {
+        "6.1.0-13-amd64": "syncfs",
+        "5.8": "syncfs",
+        "5.4.0-150-generic": "fsync",
+        "4.19.0": "fsync",
+        "unheard of": "fsync",
+    }.items():
+        monkeypatch.setattr(platform, "release", lambda release=release: release)
+        assert postgres._first_sync() == (method if sys.platform == "linux" else "fsync"), release
 
 
 def test_a_taken_port_is_told_and_nothing_is_left(database: PostgresServer, folder: Path) -> None:
