@@ -36,6 +36,12 @@ TARGETS = {
     ),
     "kit.inbox": ("tests/kit/events",),
     "kit.outbox": ("tests/kit/events",),
+    "kit.inserts": ("tests/kit/test_inserts.py",),
+    "kit.driver": ("tests/kit/test_inserts.py",),
+    "kit.pool": ("tests/kit/test_pool.py",),
+    "kit.lookups": ("tests/kit/test_lookups.py",),
+    "kit.lane": ("tests/flows/test_lane.py",),
+    "kit.revocations": ("tests/kit/test_revocations.py",),
 }
 _SWAPS: dict[type[ast.AST], type[ast.AST]] = {
     ast.Eq: ast.NotEq, ast.NotEq: ast.Eq, ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE,

@@ -9,8 +9,10 @@ import asyncio
 from collections import deque
 from typing import Any
 
-from sqlalchemy.pool import AsyncAdaptedQueuePool
+from sqlalchemy.pool import AsyncAdaptedQueuePool, ConnectionPoolEntry
 from sqlalchemy.util.queue import AsyncAdaptedQueue
+
+from . import crash
 
 
 class _InTurn(asyncio.Queue[Any]):
@@ -51,3 +53,9 @@ class FairPool(AsyncAdaptedQueuePool):
     """For `create_async_engine(poolclass=…)`."""
 
     _queue_class = _Queue
+
+    def _do_return_conn(self, record: ConnectionPoolEntry) -> None:
+        if crash.planted("transaction_left_open") and record.dbapi_connection is not None:
+            adapted: Any = record.dbapi_connection
+            adapted.await_(adapted._connection.transaction().start())
+        super()._do_return_conn(record)

@@ -52,6 +52,13 @@ def an_answered_attempt_is_lost(e: Evidence) -> None:
     e.databases["payment"]["attempt"].clear()
 
 
+@wrong("answers_fit")
+def another_case_was_shown(e: Evidence) -> None:
+    shown = next(a for a in e.answers if a.method == "GET" and a.path.startswith("/v1/cases/case_"))
+    other = dataclasses.replace(shown, body={**shown.body, "id": "case_of_somebody_else"})
+    e.answers = [*e.answers, other]
+
+
 @wrong("same_key_same_answer")
 def a_key_had_two_answers(e: Evidence) -> None:
     stored = next(a for a in e.answers if a.key and a.path.endswith("/submit"))

@@ -56,6 +56,8 @@ PLANTS = (
     # I1, I2: what was answered
     _plant("answer_without_commit", "accepted"),
     _plant("no_idempotency", "accepted", "same_key_same_answer"),
+    _plant("transaction_left_open", "accepted"),
+    _plant("lookup_crossed", "answers_fit", scene=scenes.walk_at_once),
     # I3 – I8: money
     _plant("new_trade_no_per_try", "one_charge", points={"payment": ["p3"]}),
     _plant(

@@ -26,6 +26,7 @@ Check = Callable[[Evidence], Iterator[str]]
 
 CHECKS: dict[str, Check] = {
     "accepted": answers.accepted,
+    "answers_fit": answers.answers_fit,
     "same_key_same_answer": answers.same_key_same_answer,
     "one_charge": money.one_charge,
     "paid_agrees": money.paid_agrees,
@@ -49,7 +50,10 @@ CHECKS: dict[str, Check] = {
 }
 
 INVARIANTS: dict[str, tuple[str, tuple[str, ...]]] = {
-    "I1": ("what was answered with success exists", ("accepted",)),
+    "I1": (
+        "what was answered with success exists, and is what was asked for",
+        ("accepted", "answers_fit"),
+    ),
     "I2": ("the same key has the same answer and one effect", ("same_key_same_answer",)),
     "I3": ("at most one live charge a fee, by the channel's book", ("one_charge",)),
     "I4": ("paid there if and only if paid here, the same amount", ("paid_agrees",)),

@@ -52,6 +52,15 @@ def accepted(evidence: Evidence) -> Iterator[str]:
                 yield Lasting(f"{what} at version {answer.body['version']}, {id_} has {version}")
 
 
+def answers_fit(evidence: Evidence) -> Iterator[str]:
+    """Who asked for one thing by its id was answered with that thing and no other."""
+    for answer in evidence.answers:
+        asked, given = answer.path.rpartition("/")[2], str(answer.body.get("id"))
+        alike = asked.partition("_")[0] == given.partition("_")[0]
+        if answer.status == 200 and "_" in asked and alike and asked != given:
+            yield Lasting(f"{answer.method} {answer.path} was answered with {given}")
+
+
 def same_key_same_answer(evidence: Evidence) -> Iterator[str]:
     """However often a key was sent, what it was answered with success is the same."""
     first: dict[str, tuple[int, str]] = {}
