@@ -23,12 +23,16 @@ class _InTurn(asyncio.Queue[Any]):
         self._line: deque[asyncio.Future[Any]] = deque()
 
     def put_nowait(self, item: Any) -> None:
+        if not self._goes_to_who_waits(item):
+            super().put_nowait(item)
+
+    def _goes_to_who_waits(self, item: Any) -> bool:
         while self._line:
             first = self._line.popleft()
             if not first.done():
                 first.set_result(item)
-                return
-        super().put_nowait(item)
+                return True
+        return False
 
     async def get(self) -> Any:
         if not self.empty():
@@ -39,7 +43,11 @@ class _InTurn(asyncio.Queue[Any]):
             return await mine
         except asyncio.CancelledError:
             if not mine.cancelled():  # it came in the moment in which we were told to go
-                self.put_nowait(mine.result())
+                item = mine.result()
+                if not self._goes_to_who_waits(item):
+                    # Also when others have filled the queue meanwhile: one that is refused here
+                    # would be lost to the pool for ever.
+                    self._put(item)
             raise
 
 

@@ -7,6 +7,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import TimeoutError as NoneFree
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from kit import pool
 from kit.db import open_engine, open_sessions
 from kit.testing import Ground
 
@@ -50,6 +51,36 @@ async def test_who_gives_up_while_it_comes_takes_it_from_nobody(one: AsyncEngine
         waiting.cancel()
         await asyncio.gather(closing, waiting, return_exceptions=True)
         assert await asyncio.wait_for(ask(one), 5) == 1
+
+
+async def test_who_gives_up_when_all_come_back_at_once_loses_none(ground: Ground):
+    """One of the two is beyond the pool's size: its place is taken when it goes back."""
+    engine = open_engine(await ground.database("helpdesk_svc"), pool=1, overflow=1)
+    for moment in range(40):
+        held = [await engine.connect() for _ in range(2)]
+        waiting = asyncio.create_task(ask(engine))
+        await asyncio.sleep(0.001)
+        closing = [asyncio.create_task(each.close()) for each in held]
+        while not closing[1].done():
+            await asyncio.sleep(0)
+        if moment % 2:
+            await asyncio.sleep(0)
+        waiting.cancel()
+        await asyncio.gather(*closing, waiting, return_exceptions=True)
+        assert engine.pool.checkedout() == 0  # type: ignore[attr-defined]
+    await engine.dispose()
+
+
+async def test_what_comes_back_to_a_full_line_is_kept():
+    line = pool._InTurn(1)
+    waiting = asyncio.create_task(line.get())
+    await asyncio.sleep(0)
+    line.put_nowait("a")
+    line.put_nowait("b")
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    assert {line.get_nowait(), line.get_nowait()} == {"a", "b"}
 
 
 async def test_a_wait_has_an_end(ground: Ground):
