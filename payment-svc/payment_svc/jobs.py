@@ -6,7 +6,9 @@ from collections.abc import Awaitable, Callable, Sequence
 from kit.jobs import Jobs
 from kit.runtime import Runtime
 
-from . import attempts, orders, refunds
+from . import attempts, money, orders, reconciliations, refunds
+from .channels import Channel
+from .settings import settings_of
 
 jobs = Jobs()
 AT_ONCE = 6
@@ -43,3 +45,34 @@ async def expire_orders(runtime: Runtime) -> None:
 async def work_refunds(runtime: Runtime) -> None:
     """Submit refunds and follow them to their end."""
     await _each(runtime, refunds.claim_due, refunds.submit)
+
+
+@jobs.every(seconds=60)
+async def reconcile(runtime: Runtime) -> None:
+    """Fetch the bills of days that are over and compare them with the books, oldest first."""
+    for name in _channels(runtime):
+        async with runtime.sessions.begin() as session:
+            await reconciliations.plan(session, name)
+        most = settings_of(runtime).payment_reconcile_days
+        for run_id in await reconciliations.claim_due(runtime, name, limit=most):
+            await reconciliations.fetch(runtime, run_id)
+
+
+@jobs.every(seconds=60)
+async def review_reconciliations(runtime: Runtime) -> None:
+    """Repair what the channel can prove, and close the days that balance then."""
+    for name in _channels(runtime):
+        for run_id in await reconciliations.claim_reviews(runtime, name, limit=AT_ONCE):
+            await reconciliations.review(runtime, run_id)
+
+
+@jobs.every(seconds=60)
+async def measure_reconciliation(runtime: Runtime) -> None:
+    """How many differences are open, and for how long a day has waited: for Prometheus."""
+    async with runtime.sessions() as session:
+        await money.measure(session)
+
+
+def _channels(runtime: Runtime) -> Sequence[str]:
+    channels: dict[str, Channel] = runtime.parts["channels"]
+    return list(channels)

@@ -2,10 +2,8 @@
 
 from datetime import datetime
 from enum import StrEnum
-from typing import Annotated
 
 from sqlalchemy import (
-    BigInteger,
     CheckConstraint,
     ForeignKey,
     Index,
@@ -16,15 +14,12 @@ from sqlalchemy import (
 from sqlalchemy.orm import Mapped, mapped_column
 
 from contracts.payment import PaymentCancelled, PaymentExpired, PaymentPaid, PaymentRefunded
-from kit.db import APPEND_ONLY, Document, Moment, Now, ServiceBase, new_metadata
+from kit.db import APPEND_ONLY, Document, Moment, Now
 from kit.seals.blocks import Trail, sealed
 from kit.states import Transitions
 
-Fen = Annotated[int, mapped_column(BigInteger)]
-
-
-class Base(ServiceBase):
-    metadata = new_metadata()
+from . import models_reconciliation as models_reconciliation
+from .base import Base, Fen
 
 
 class OrderState(StrEnum):
@@ -172,6 +167,7 @@ class Charge(Base):
             unique=True,
             postgresql_where=text("account <> 'suspense'"),
         ),
+        Index("charge_day_idx", "channel", "paid_at"),
     )
 
 
@@ -221,6 +217,7 @@ class Refund(Base):
             postgresql_where=text("state in ('created', 'submitted')"),
         ),
         Index("refund_error_idx", "created_at", postgresql_where=text("state = 'error'")),
+        Index("refund_day_idx", "succeeded_at", postgresql_where=text("state = 'succeeded'")),
     )
 
 
@@ -266,7 +263,7 @@ class LedgerTxn(Base):
     kind: Mapped[str]
     reverses: Mapped[str | None] = mapped_column(ForeignKey("ledger_txn.id"), unique=True)
     """The booking that this one takes back in full."""
-    effective_at: Mapped[Moment]
+    effective_at: Mapped[Moment] = mapped_column(index=True)
     recorded_at: Mapped[Now] = mapped_column(index=True)
     __table_args__ = ({"info": sealed(BOOKINGS)},)
 

@@ -24,6 +24,9 @@ class Settings(ServiceSettings):
     """How long a fee can be paid."""
     payment_attempt_minutes: float = 110
     """How long one QR code can be paid; WeChat Pay's own limit is two hours."""
+    payment_reconcile_days: int = 7
+    """How many days of a channel are reconciled in one go when some were missed; the rest a minute
+    later."""
     payment_tempo: float = 1.0
     """Factor on all pauses between queries to a channel; smaller only in tests and demos."""
 
