@@ -18,7 +18,8 @@ SEALED = ".audit_sealed.v1"
 
 async def check(session: AsyncSession) -> dict[str, Any]:
     """The last block of each service; `ok` is false where one number was told with two hashes, or
-    a block does not follow the one before."""
+    a block does not follow the one before: `broken` names them, as `<service> <block>`. What came
+    before a block in which somebody has accepted what did not fit was looked at."""
     heads: dict[str, dict[str, Any]] = {}
     broken: list[str] = []
     for type_ in sorted(name for name in EVENTS if name.endswith(SEALED)):
@@ -35,11 +36,15 @@ async def check(session: AsyncSession) -> dict[str, Any]:
         by_number = {block["block"]: block for block in blocks}
         last = by_number[max(by_number)]
         heads[service] = {"block": last["block"], "hash": last["hash"]}
+        looked_at = max((b["block"] for b in blocks if b["kind"] == "accepted"), default=0)
         broken += [
             f"{service} {block['block']}"
             for block in blocks
-            if block["hash"] != by_number[block["block"]]["hash"]
-            or not _follows(block, by_number.get(block["block"] - 1))
+            if block["block"] >= looked_at
+            and (
+                block["hash"] != by_number[block["block"]]["hash"]
+                or not _follows(block, by_number.get(block["block"] - 1))
+            )
         ]
     return {"ok": not broken, "broken": sorted(set(broken)), "heads": heads}
 

@@ -7,10 +7,11 @@ from typing import Any
 import pytest
 from sqlalchemy import text, true
 
+from contracts.audit import LicenceAuditSealed
 from contracts.case import CaseClosed, CaseFeeDue, CaseSubmitted
 from contracts.event import Envelope
 from contracts.payment import PaymentPaid
-from exchange_svc import feed, matters
+from exchange_svc import feed, heads, matters
 from kit.ids import new_id
 from kit.outbox import emit, seal
 from kit.testing import Ground, Running, key, until
@@ -179,6 +180,43 @@ async def test_schemas_of_events_are_public(exchange: Running) -> None:
     schema = (await exchange.client.get("/v1/events/schemas/case.submitted.v1")).json()
     assert "case_id" in schema["properties"]
     assert (await exchange.client.get("/v1/events/schemas/nope.v1")).status_code == 404
+
+
+def block(n: int, hash_: str, previous: str, kind: str = "rows") -> Envelope:
+    """What licence-svc tells of a block of its chain."""
+    told = LicenceAuditSealed(
+        block=n, kind=kind, rows=1, previous=previous, hash=hash_, signature=""
+    )  # fmt: skip
+    body = seal(told, subject="audit_licence", version=n, region="_", dept="_").body
+    return Envelope.model_validate_json(body)
+
+
+@pytest.mark.parametrize(
+    ("fork", "named"),
+    [
+        ([block(3, "c2", "b")], ["licence 3"]),  # the last block made anew
+        ([block(2, "b2", "a"), block(3, "c2", "b2")], ["licence 2", "licence 3"]),
+        ([block(4, "d2", "c2")], ["licence 4"]),  # what lies before was made anew in silence
+        ([block(3, "c", "b")], []),  # told again
+    ],
+)
+async def test_a_chain_that_forked_is_named_until_somebody_looked_at_it(
+    exchange: Running, fork: list[Envelope], named: list[str]
+) -> None:
+    chain = [block(1, "a", "", "first"), block(2, "b", "a"), block(3, "c", "b")]
+    async with exchange.runtime.sessions() as session:  # rolled back at its end
+        for envelope_ in chain:
+            await feed.keep(session, envelope_)
+        assert (await heads.check(session))["broken"] == []
+        for envelope_ in fork:
+            await feed.keep(session, envelope_)
+        found = await heads.check(session)
+        assert (found["ok"], found["broken"]) == (not named, named)
+        assert found["heads"]["licence"]["block"] >= 3
+        await feed.keep(session, block(5, "e", "x", "accepted"))
+        assert (await heads.check(session))["ok"]
+        await feed.keep(session, block(6, "f", "not e"))
+        assert (await heads.check(session))["broken"] == ["licence 6"]
 
 
 async def test_the_feed_is_read_by_index(exchange: Running) -> None:

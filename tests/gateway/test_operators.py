@@ -95,6 +95,16 @@ def test_a_changed_record_is_named_with_what_to_do() -> None:
     assert "对不上" in page
 
 
+def test_a_chain_that_forked_is_named_with_its_block() -> None:
+    heads = {"ok": False, "broken": ["case 4", "payment 9"], "heads": {}}
+    page = shown(
+        failed_checks=["exchange/audit_heads"],
+        services={"exchange": state(checks={"audit_heads": heads})},
+    )
+    for line in ("(case) 第 4 块与此前告知", "(payment) 第 9 块与此前告知", "不要修补"):
+        assert line in page, line
+
+
 def test_a_backup_of_long_ago_is_a_red_line_and_text_of_services_is_escaped() -> None:
     board = {
         "departments": [

@@ -1,6 +1,7 @@
 """The sealed records of a whole platform: whole after a journey, and whoever changes one behind the
 programs' back is found by the service itself, by the operators' page and by the command."""
 
+import json
 import os
 import subprocess
 import sys
@@ -101,6 +102,59 @@ async def test_a_changed_line_is_found_by_itself_by_the_page_and_by_the_command(
     assert code == 0, text
     code, text = beam(seen, "verify", "case")
     assert code == 0, text
+
+
+async def test_who_makes_the_tail_anew_is_named_by_those_who_were_told_of_it(
+    seen: Seen, stage: Stage
+) -> None:
+    """With the rights of the database and of the folder where heads are written down, somebody
+    takes the last block away: the service seals another in its place, and finds nothing."""
+    door = await stage.door("operator", "o01")
+
+    async def heads() -> Any:
+        checks = (await door.get("/v1/ops"))["services"]["exchange"]["checks"]
+        return checks["audit_heads"]
+
+    connection = await administrator(seen, "payment")
+    try:
+        async with connection.transaction():
+            await connection.execute("select pg_advisory_xact_lock(hashtext('seals'))")
+            last = await connection.fetchval("select max(n) from audit_block")
+            assert last is not None
+
+            async def told() -> bool:
+                return (await heads())["heads"].get("payment", {}).get("block") == last
+
+            await until(told, "the exchange does not hear of the last block")
+            await connection.execute("delete from audit_block where n = $1", last)
+            await connection.execute("delete from audit_seal where block = $1", last)
+            file = seen.data / "audit" / "payment.jsonl"
+            lines = [line for line in file.read_text().splitlines() if line]
+            kept = [line for line in lines if json.loads(line)["block"] < last]
+            file.write_text("".join(f"{line}\n" for line in kept))
+        place = f"payment {last}"
+
+        async def named() -> bool:
+            return (await heads())["broken"] == [place]
+
+        await until(named, "nobody sees the fork", seconds=60)
+        page = await door.get("/v1/ops")
+        assert "exchange/audit_heads" in page["failed_checks"]
+        assert "payment/audit" not in page["failed_checks"], "it cannot know"
+        code, text = beam(seen, "verify", "payment")
+        assert (code, f"payment 第 {last} 块" in text, "末尾被改写" in text) == (1, True, True), (
+            text
+        )
+    finally:
+        await connection.close()
+    code, text = beam(seen, "accept", "payment", "--reason", "made by a test")
+    assert code == 0, text
+
+    async def green() -> bool:
+        return bool((await heads())["ok"])
+
+    await until(green, "the exchange does not hear that somebody looked", seconds=60)
+    assert beam(seen, "verify", "payment")[0] == 0
 
 
 async def test_a_service_that_is_none_is_named(seen: Seen) -> None:

@@ -130,13 +130,15 @@ def _of_checks(said: dict[str, Any], view: View) -> Iterator[Line]:
     for failed in said["failed_checks"]:
         service, _, check = failed.partition("/")
         result = said["services"][service]["checks"][check]
+        if check == "audit_heads":
+            yield from _forks(result["broken"], view)
+            continue
         if check != "audit":
             do = {
                 "ledger": t(
                     "停止退款,保留数据库原状,与渠道账单核对。",
                     "Stop refunds, keep the database as it is, compare with the channel's bill.",
                 ),
-                "audit_heads": escape(t(*words.TAMPERED)),
             }.get(check, t("见 docs/operations.md。", "See docs/operations.md."))
             wrong = t("账目核对不通过", "books do not hold")
             yield Line(f"{_name(service, view)} {wrong}: {escape(check)}", do)
@@ -147,6 +149,21 @@ def _of_checks(said: dict[str, Any], view: View) -> Iterator[Line]:
         ]
         told = "<br>".join(escape(t(*words.told(finding))) for finding in findings)
         yield Line(told, escape(t(*words.advice(findings))))
+
+
+def _forks(broken: list[str], view: View) -> Iterator[Line]:
+    """Blocks, as `<service> <block>`, that the exchange was told in two ways."""
+    t = view.t
+    for service, _, block in (place.partition(" ") for place in broken):
+        yield Line(
+            f"{_name(service, view)} "
+            + t(
+                f"第 {escape(block)} 块与此前告知数据交换的不同:封存链分了叉",
+                f"block {escape(block)} is not what the exchange was told before: its chain of "
+                "sealed records has forked",
+            ),
+            escape(t(*words.TAMPERED)),
+        )
 
 
 def _services(said: dict[str, Any], view: View) -> str:
