@@ -1,6 +1,6 @@
 """Fixtures that every folder of tests shares: real servers, started once."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Generator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +38,16 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Sharing:
     return Sharing(config, log)
 
 
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """One process alone keeps the order of the folders."""
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_collection_modifyitems(
+    config: pytest.Config, items: list[pytest.Item]
+) -> Generator[None]:
+    """File after file: pytest would run the asynchronous tests of all files before the others,
+    since these share a loop, and so set up twice, or miss, what the tests of a file share.
+    One process alone keeps the order of the folders."""
     if hasattr(config, "workerinput"):
         items.sort(key=rank)
+    files = {item.path: None for item in items}
+    place = {path: number for number, path in enumerate(files)}
+    yield
+    items.sort(key=lambda item: place[item.path])

@@ -24,7 +24,8 @@ async def show(place: Place, replicas: int | None, *, move: bool) -> int:
     """Do what is asked, wait until every server holds the same, print the picture.
 
     `replicas` as in kit.settings; `move`: another server leads the stream, before the present one
-    is taken down. Returns 1 when a server is away or behind. Raises Trouble."""
+    is taken down. Returns 1 when a server is away or behind. Raises Trouble, also without a
+    majority: a leader that is alone may go on answering, but keeps nothing any more."""
     if replicas is not None and replicas not in SIZES:
         raise Trouble(
             f"--replicas 只能是 1、3 或 5,不能是 {replicas}。",
@@ -48,6 +49,12 @@ async def show(place: Place, replicas: int | None, *, move: bool) -> int:
     finally:
         await broker.close()
     _print(info, listed["consumers"])
+    if not majority(info):
+        raise Trouble(
+            "NATS 集群失去了多数节点:事件暂存在各服务的 outbox,节点回来后自动补发。",
+            "The NATS cluster has lost its majority: events wait in the outboxes of the services, "
+            "and are sent when its servers are back.",
+        )
     return 0 if whole(info) else 1
 
 
@@ -62,6 +69,14 @@ def whole(info: dict[str, Any]) -> bool:
         and all(other.get("current") and not other.get("offline") for other in others)
         and bool(alone or cluster.get("leader"))
     )
+
+
+def majority(info: dict[str, Any]) -> bool:
+    """Whether more than half of the servers that hold the stream are there, as far as the leader
+    knows. `info` as in `whole`."""
+    others = (info.get("cluster") or {}).get("replicas") or []
+    away = sum(bool(other.get("offline")) for other in others)
+    return bool(2 * away < info["config"]["num_replicas"])
 
 
 async def _open(place: Place) -> Broker:

@@ -36,6 +36,10 @@ def docker(*arguments: str, check: bool = True) -> str:
     return done.stdout.strip()
 
 
+_GIVEN: set[str] = set()
+"""Networks of installations of this run, which may not have come up yet."""
+
+
 @dataclass
 class Answers:
     """What came back to a caller who kept asking."""
@@ -216,7 +220,7 @@ def configured(folder: Path, root: Path) -> Stack:
     """An installation that runs beside others: deploy/.env of env.example with its own names,
     port, networks and image."""
     mark = f"{os.getpid()}-{secrets.token_hex(2)}"
-    third = 64 + secrets.randbelow(64)
+    edge, mesh = free_networks()
     stack = Stack(folder, root, f"beam-test-{mark}", free_port())
     values = {
         "BEAM_ISSUER": f"https://{DOMAIN}:{stack.port}",
@@ -225,8 +229,8 @@ def configured(folder: Path, root: Path) -> Stack:
         "COMPOSE_PROJECT_NAME": stack.project,
         "GATEWAY_RATE": "5000",
         "GATEWAY_BURST": "5000",
-        "EDGE_SUBNET": f"172.28.{third}.0/24",
-        "MESH_SUBNET": f"172.28.{third + 64}.0/24",
+        "EDGE_SUBNET": edge,
+        "MESH_SUBNET": mesh,
     }
     lines = (folder / "env.example").read_text().splitlines()
     if "#START_PERIOD=120s" in lines:  # an older version has none
@@ -235,6 +239,17 @@ def configured(folder: Path, root: Path) -> Stack:
     (folder / ".env").write_text("\n".join([*kept, *(f"{k}={v}" for k, v in values.items()), ""]))
     (folder / ".env").chmod(0o600)
     return stack
+
+
+def free_networks() -> tuple[str, str]:
+    """Two of the engine's that nobody has, nor was given here before."""
+    listed = docker("network", "ls", "-q").split()
+    shown = docker("network", "inspect", "-f", "{{range .IPAM.Config}}{{.Subnet}} {{end}}", *listed)
+    _GIVEN.update(shown.split())
+    free = [x for x in (f"172.28.{n}.0/24" for n in range(64, 192)) if x not in _GIVEN]
+    chosen = secrets.SystemRandom().sample(free, 2)  # others look, too
+    _GIVEN.update(chosen)
+    return chosen[0], chosen[1]
 
 
 def take_down(stack: Stack) -> None:

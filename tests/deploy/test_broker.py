@@ -46,7 +46,7 @@ async def test_one_copy_becomes_three(
                 return "majority" in trouble.en
             return False
 
-        # The last one notices by itself that it is alone.
+        # The last one says so, or does not answer: by and by it notices itself that it is alone.
         await until(without_majority, seconds=60)
     finally:
         cluster.stop()
@@ -67,3 +67,7 @@ def test_who_is_behind_is_seen() -> None:
     assert not command.whole(info(here, {"name": "c", "current": False}))
     assert not command.whole(info(here, {"name": "c", "current": True, "offline": True}))
     assert command.whole({"config": {"num_replicas": 1}})
+    away = {"name": "c", "current": False, "offline": True}
+    assert command.majority({"config": {"num_replicas": 1}})
+    assert command.majority(info(here, away))
+    assert not command.majority(info({**here, "offline": True}, away))

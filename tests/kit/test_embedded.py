@@ -1,6 +1,8 @@
 """The embedded servers: durable, closed to strangers, restartable, and gone when we are gone."""
 
 import asyncio
+import http.server
+import json
 import os
 import platform
 import shutil
@@ -9,6 +11,7 @@ import stat
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +22,7 @@ import pytest
 
 from kit.embedded import (
     EmbeddedError,
+    NatsCluster,
     NatsServer,
     PostgresServer,
     free_port,
@@ -273,3 +277,24 @@ async def test_nats_keeps_acknowledged_messages_and_reloads() -> None:
         late = await nats.connect(server.url, user="a", password="b")
         for each in (conn, again, late):
             await each.close()
+
+
+def test_a_leader_that_does_not_know_the_others_yet_leads_nobody(tmp_path: Path) -> None:
+    class Page(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            told = {"status": "ok", "meta_cluster": {"leader": "one-beam-1"}}
+            self.wfile.write(json.dumps(told).encode())
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    cluster = NatsCluster(tmp_path)
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Page) as pages:
+        for server in cluster.servers:
+            server.monitor_port = pages.server_address[1]
+        threading.Thread(target=pages.serve_forever, daemon=True).start()
+        with pytest.raises(EmbeddedError, match="does not come together"):
+            cluster.wait(patience=0)
+        pages.shutdown()

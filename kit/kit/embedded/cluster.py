@@ -92,8 +92,8 @@ class NatsCluster:
         leaders = {str(meta.get("leader", "")) for meta in told.values()}
         if len(leaders) != 1 or leaders == {""}:
             return False
-        # Only the leader knows how far the others are.
-        others = told[leaders.pop()]["replicas"]
+        # Only the leader knows how far the others are; one that has just become it not yet.
+        others = told[leaders.pop()].get("replicas") or []
         if len(others) != SIZE - 1 or any(o.get("offline") or not o["current"] for o in others):
             return False
         return all(_answer(server, "healthz").get("status") == "ok" for server in self.servers)
