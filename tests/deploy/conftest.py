@@ -104,12 +104,17 @@ class Stack:
     def caller(self, who: str) -> Door:
         """Somebody outside, on this host: by loopback, but asking for the public name."""
         door = Door(f"https://{DOMAIN}:{self.port}", who)
-        door.client = httpx.AsyncClient(
+        door.client = self.client()
+        return door
+
+    def client(self, **options: Any) -> httpx.AsyncClient:
+        """A program outside, on this host, that keeps cookies as a browser does."""
+        return httpx.AsyncClient(
             base_url=f"https://{DOMAIN}:{self.port}",
             transport=_Loopback(httpx.AsyncHTTPTransport(verify=self.trust)),
             timeout=20,
+            **options,
         )
-        return door
 
     @asynccontextmanager
     async def asked(self, door: Door, request: Any) -> AsyncIterator[Answers]:

@@ -57,7 +57,16 @@ def _brokers(stack: Stack, mark: str, at: str) -> list[str]:
             "nats:2.12-alpine", "nats-server", "--config", "/etc/nats/nats-cluster.conf",
             "--routes", routes,
         )  # fmt: skip
-    return [docker("port", f"{mark}-{name}", "4222").splitlines()[0] for name in BROKERS]
+    return [_published(f"{mark}-{name}", "4222") for name in BROKERS]
+
+
+def _published(container: str, port: str) -> str:
+    """Where it is reached from outside; one that ended at once, and is started again, has none."""
+    end = time.monotonic() + 60
+    while not (said := docker("port", container, port, check=False)):
+        assert time.monotonic() < end, docker("logs", "--tail", "30", container)
+        time.sleep(0.5)
+    return said.splitlines()[0]
 
 
 def _database(stack: Stack, mark: str, at: str) -> str:
@@ -74,7 +83,7 @@ def _database(stack: Stack, mark: str, at: str) -> str:
     ):
         assert time.monotonic() < end, docker("logs", f"{mark}-postgres")
         time.sleep(0.5)
-    return docker("port", f"{mark}-postgres", "5432").splitlines()[0]
+    return _published(f"{mark}-postgres", "5432")
 
 
 @pytest.fixture(scope="module")

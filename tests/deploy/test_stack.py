@@ -5,9 +5,11 @@ import os
 import secrets
 import signal
 from pathlib import Path
+from urllib.parse import urljoin
 
 import pytest
 
+from beam.journey.door import forms_of
 from beam.journey.stage import until
 
 from .conftest import (
@@ -60,6 +62,30 @@ async def test_messages_and_the_register_of_citizens_are_reached(stack: Stack):
     assert phone in docker("exec", sandbox, "python", "-c", READ_MESSAGES, phone)
     assert "result='match'" in docker("exec", identity, "python", "-c", ASK_THE_REGISTER)
     await door.close()
+
+
+async def test_an_operator_signs_in_to_his_page_through_the_door(stack: Stack):
+    """By forms alone, as a browser without script; the cookies are for TLS and this page only."""
+    async with stack.client(follow_redirects=True) as browser:
+        page = await browser.get("/ops")
+        (form,) = (f for f in forms_of(page.text) if "password" in f.kinds.values())
+        names = {kind: name for name, kind in form.kinds.items()}
+        login = next(n for n, kind in form.kinds.items() if kind in ("text", "tel"))
+        typed = {**form.fields, login: "o01", names["password"]: PASSWORD}
+        page = await browser.post(urljoin(str(page.url), form.action), data=typed)
+        assert (page.status_code, page.url.path) == (200, "/ops"), page.text
+        assert "运行状态" in page.text
+        assert "一切正常" in page.text or "需要处理" in page.text
+        (cookie,) = (c for c in browser.cookies.jar if c.name == "beam_ops")
+        assert (cookie.secure, cookie.path) == (True, "/ops")
+        assert cookie.has_nonstandard_attr("HttpOnly")
+        # As a citizen the same door says that the page is not for him.
+        browser.cookies.clear()
+        page = await browser.get("/ops")
+        (form,) = (f for f in forms_of(page.text) if "password" in f.kinds.values())
+        typed = {**form.fields, login: LOGIN, names["password"]: PASSWORD}
+        page = await browser.post(urljoin(str(page.url), form.action), data=typed)
+        assert (page.status_code, "运维人员" in page.text) == (403, True), page.text
 
 
 def test_every_container_is_nobody_and_has_no_rights(stack: Stack):
