@@ -20,6 +20,7 @@ from fastapi import FastAPI
 
 from contracts.event import EVENTS, Envelope, Event
 from gateway.refusals import REFUSALS
+from gateway.table import ROUTES
 from kit import openapi
 from kit.inbox import Subscribers
 
@@ -83,7 +84,7 @@ def merged(documents: dict[str, dict[str, Any]]) -> dict[str, Any]:
                     raise ValueError(f"{name} is both {operations[name]} and {method} {path}")
                 operations[name] = f"{method} {path}"
                 operation.setdefault("tags", [service])
-                _at_the_beam(operation)
+                _at_the_beam(operation, page=(method.upper(), path) in _PAGES)
     return {
         "openapi": "3.1.0",
         "info": {
@@ -112,8 +113,12 @@ BEAM_EVERYWHERE = (
 published operation."""
 
 
-def _at_the_beam(operation: dict[str, Any]) -> None:
-    """Add the problems that the beam itself may answer with."""
+_PAGES = {(route.method, route.path) for route in ROUTES if route.is_page}
+
+
+def _at_the_beam(operation: dict[str, Any], *, page: bool) -> None:
+    """Add the problems that the beam itself may answer with; where a person opens a `page`, also
+    as a page."""
     codes = list(BEAM_EVERYWHERE)
     if operation.get("security"):
         codes.append("insufficient_scope")
@@ -125,6 +130,8 @@ def _at_the_beam(operation: dict[str, Any]) -> None:
             str(refusal.status), openapi.problem(refusal.title[1])
         )
         openapi.add_code(answer, code)
+        if page:
+            answer["content"].setdefault("text/html", {"schema": {"type": "string"}})
 
 
 def _refusals() -> dict[str, Any]:

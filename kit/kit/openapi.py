@@ -48,7 +48,14 @@ KEY_HEADER = {
     "name": "Idempotency-Key",
     "in": "header",
     "required": True,
-    "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[\\x20-\\x7e]+$"},
+    "schema": {
+        "type": "string",
+        "minLength": 1,
+        "maxLength": 255,
+        # Quoted, as the IETF's draft has it, or not; nothing but blanks, or nothing between the
+        # quotes, is no key.
+        "pattern": r'^("[\x20-\x7e]+"|[\x21\x23-\x7e][\x20-\x7e]*)$',
+    },
     "description": "Repeat it when you retry: the same key gives the same answer and one effect.",
 }
 ANSWERS = {

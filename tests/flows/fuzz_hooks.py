@@ -11,6 +11,7 @@ RULES = {
     "bad_cursor": "cursors are signed",
     "idempotency_key_reused": "the key went with another body",
     "file_unfit": "what a file is stands in its first bytes",
+    "not_proven": "whether somebody is who he says he is",
     "bad_request": "a body that is no JSON, or not UTF-8",
 }
 """Problem codes with 400, 415 or 422 that speak of more than the form of a request."""
@@ -21,6 +22,9 @@ BEYOND_SCHEMA = {
     "unfit": "what a named thing is: an application that is no mini programme, a mandate too long",
     "int_type": "1.0 is an integer to JSON Schema, and fen are never written so",
 }
+
+OF_THE_ITEM = ("/form", "/materials/")
+"""Places of which a service item says what belongs there."""
 
 
 def padded(body, pointer):  # type: ignore[no-untyped-def]
@@ -50,7 +54,7 @@ def well_formed_is_taken(ctx, response, case):  # type: ignore[no-untyped-def]
         f"{error['pointer']}: {error['code']}"
         for error in body.get("errors", [])
         if error["code"] not in BEYOND_SCHEMA
-        and not error["pointer"].startswith("/form")
+        and not error["pointer"].startswith(OF_THE_ITEM)
         and not padded(case.body, error["pointer"])
     ]
     # (`invalid` without a list of fields is a rule of the matter, such as a code that ran out.)

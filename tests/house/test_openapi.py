@@ -8,8 +8,12 @@ from typing import Any
 
 import pytest
 from jsonschema import Draft202012Validator
+from starlette.datastructures import Headers
+from starlette.requests import Request
 
 from gateway.table import ROUTES
+from kit.idempotency import KeyUnfit, read_key
+from kit.openapi import KEY_HEADER
 
 from .conftest import ROOT
 
@@ -138,3 +142,38 @@ def test_security_names_scopes_that_the_beam_asks_for(document: dict[str, Any]) 
 @pytest.mark.parametrize("path", ["/v1/events/asyncapi.json", "/v1/portal/home", "/v1/ops"])
 def test_the_gateways_own_addresses_are_in_it(document: dict[str, Any], path: str) -> None:
     assert path in document["paths"]
+
+
+def test_what_a_person_opens_says_also_as_a_page_what_is_wrong(document: dict[str, Any]) -> None:
+    pages = {f"{route.method} {route.path}" for route in ROUTES if route.is_page}
+    found = [operation for name, operation in _operations(document) if name in pages]
+    assert found
+    for operation in found:
+        for status, answer in operation["responses"].items():
+            if status in ("401", "429", "503"):  # the beam's own, among others
+                assert set(answer["content"]) == {"application/problem+json", "text/html"}, status
+
+
+@pytest.mark.parametrize(
+    ("key", "fits"),
+    [
+        ("5f2b6f0e-9d6c-4c3c-8f6e-0a1b2c3d4e5f", True),
+        ("a b", True),
+        ('"5f2b"', True),
+        ('""', False),
+        (" ", False),
+        ("", False),
+        ("键", False),
+        ("x" * 256, False),
+    ],
+)
+def test_a_key_that_fits_is_taken_and_no_other(key: str, fits: bool) -> None:
+    assert (_refused({"components": {}}, KEY_HEADER["schema"], key) is None) == fits
+    sent = Headers({"idempotency-key": key.strip()}) if key.isascii() else None
+    if sent is not None:
+        request = Request({"type": "http", "headers": sent.raw})
+        if fits:
+            assert read_key(request, required=True) == key.strip('"')
+        else:
+            with pytest.raises(KeyUnfit):
+                read_key(request, required=True)
