@@ -23,7 +23,7 @@ from kit.ids import uuid7
 from kit.lookups import Lookup, Lookups
 from kit.outbox import emit
 from kit.pages import Cursor, Limit, Page, clamp, link
-from kit.routing import In, Out, Session, router
+from kit.routing import Creating, In, Out, Session, router
 from kit.settings import ServiceSettings
 
 
@@ -68,7 +68,7 @@ routes = router(prefix="/v1/cases")
 
 
 @routes.post("", status_code=201)
-async def open_matter(session: Session, caller: Applicant, given: MatterIn) -> MatterOut:
+async def open_matter(session: Creating, caller: Applicant, given: MatterIn) -> MatterOut:
     matter = Matter(
         id=f"mat_{uuid7().hex}",
         owner_id=caller.subject,

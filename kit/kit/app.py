@@ -20,6 +20,7 @@ from .auth import Keyring
 from .bodies import BodyLimit
 from .bus import Bus
 from .calls import Calls
+from .creations import Creations
 from .db import open_engine, open_sessions
 from .db_watch import DatabaseWatch
 from .inbox import Subscribers
@@ -142,6 +143,7 @@ async def opened(
         migrations=versions.Migrations.of(type(settings).__module__.partition(".")[0]),
         database=DatabaseWatch(engine),
         lookups=Reader(engine),
+        creations=Creations(engine),
     )
     async with contextlib.AsyncExitStack() as stack:
         stack.callback(handler.flush)
@@ -151,6 +153,7 @@ async def opened(
             stack.callback(asyncio.create_task(tracer.run()).cancel)
         stack.push_async_callback(engine.dispose)
         stack.push_async_callback(runtime.lookups.close)
+        stack.push_async_callback(runtime.creations.close)
         stack.push_async_callback(runtime.calls.close)
         if setup is not None:
             await stack.enter_async_context(setup(runtime))

@@ -21,36 +21,41 @@ from .driver import speak
 
 FEW = 4
 """More rows than these are better sent together, which the unit of work does."""
+MANY = "insert_many"
+"""Key in `session.info`: every plain row is inserted here, however many there are. (Rows go in
+the order of their foreign keys, which the unit of work only knows of relationships.)"""
 Process = Callable[[Any], Any] | None
 
 
 class RowSession(Session):
     def flush(self, objects: Sequence[Any] | None = None) -> None:
-        if objects is None and 0 < len(self._new) <= FEW and not self._flushing:
-            states = self._plain_states()
+        few = len(self._new) <= FEW or MANY in self.info
+        if objects is None and self._new and few and not self._flushing:
+            states = self.plain_states()
             if states:
                 self._insert(states)
         super().flush(objects)
 
-    def _plain_states(self) -> list[InstanceState[Any]]:
-        """All that there is to flush, in the order of the unit of work; nothing if it is for it."""
+    def plain_states(self) -> list[InstanceState[Any]]:
+        """All that there is to flush, a row after those that it refers to; nothing if it is for
+        the unit of work."""
         listened = self.dispatch.before_flush or self.dispatch.after_flush
         if listened or self._deleted or self.identity_map.check_modified():
             return []
         states = list(self._new)
-        if not all(state.key is None and _form(state.mapper) for state in states):
+        if not all(state.key is None and form_of(state.mapper) for state in states):
             return []
         for state in states:
             if any(isinstance(value, ClauseElement) for value in state.dict.values()):
                 return []
-        states.sort(key=lambda state: (state.mapper._sort_key, state.insert_order))
+        states.sort(key=lambda state: (*_rank(state.mapper), state.insert_order))
         return states
 
     def _insert(self, states: list[InstanceState[Any]]) -> None:
         try:
             connection = self.connection()
             for state in states:
-                form = _form(state.mapper)
+                form = form_of(state.mapper)
                 assert form is not None
                 values = form.values(state.dict)
                 statement = _statement(state.mapper, tuple(values), connection.dialect)
@@ -88,7 +93,7 @@ class Form:
 
 
 @lru_cache(maxsize=1024)
-def _form(mapper: Mapper[Any]) -> Form | None:
+def form_of(mapper: Mapper[Any]) -> Form | None:
     """None for a class that only the unit of work can insert."""
     table, columns = mapper.local_table, {}
     if not isinstance(table, Table):
@@ -136,10 +141,17 @@ class Statement:
                 into[name] = process(value) if process else value
 
 
+@lru_cache(maxsize=1024)
+def _rank(mapper: Mapper[Any]) -> tuple[int, str]:
+    table = mapper.local_table
+    assert isinstance(table, Table)
+    return table.metadata.sorted_tables.index(table), mapper._sort_key
+
+
 @lru_cache(maxsize=4096)
 def _statement(mapper: Mapper[Any], names: tuple[str, ...], dialect: Dialect) -> Statement:
     """The insert of a row with these attributes, which gives back what the database chose."""
-    form = _form(mapper)
+    form = form_of(mapper)
     assert form is not None
     by_key = {column.key: name for name, column in form.columns.items()}
     chosen = [

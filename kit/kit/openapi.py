@@ -11,10 +11,9 @@ from fastapi.dependencies.models import Dependant
 from fastapi.openapi.utils import get_openapi
 from fastapi.routing import APIRoute, iter_route_contexts
 
-from . import errors, links, parameters
+from . import errors, idempotency, links, parameters
 from .auth import Gate
 from .errors import Problem
-from .idempotency import claim
 from .raised import problems_of, raised_by
 from .samples import NoSample, Sampler
 
@@ -187,7 +186,8 @@ def _raised(route: APIRoute, method: str, operation: dict[str, Any]) -> Iterator
     if operation.get("security"):
         yield from (errors.Unauthenticated, errors.Forbidden)
     if method != "get":
-        yield from raised_by(claim, within="kit")
+        for function in (idempotency.read, idempotency.take):
+            yield from raised_by(function, within="kit")
 
 
 def _problems(

@@ -154,6 +154,16 @@ async def emit_once(
     return True
 
 
+def waiting(session: Session) -> list[Sealed]:
+    """The events that this transaction has told of and not written."""
+    return [told for _, told in session.info.get(_WAITING, ())]
+
+
+def forget(session: Session) -> None:
+    """Somebody else has written what was `waiting`."""
+    session.info.pop(_WAITING, None)
+
+
 def take(session: Session) -> tuple[list[UUID], list[str], list[str]]:
     """The events that this transaction (or savepoint) has told of and not written, as arguments
     of `WRITE`: who takes them writes them, before the commit."""

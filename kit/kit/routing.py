@@ -10,14 +10,17 @@ from collections.abc import Callable, Coroutine
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Header, Request, Response
+from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
 from pydantic import BaseModel, ConfigDict
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session as SyncSession
 
-from . import audit, crash, idempotency, reads
+from . import audit, crash, creations, idempotency, reads
 from .bodies import check_texts
 from .errors import ConditionRequired, Stale, database_away
+from .idempotency import Claim
+from .inserts import MANY
 from .metrics import REPLAYS
 
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
@@ -44,6 +47,7 @@ class BeamRoute(APIRoute):
         writes = bool({"POST", "PUT", "PATCH", "DELETE"} & (self.methods or set()))
         key_needed = "POST" in (self.methods or set()) and self.status_code == 201
         path, action = self.path, self.name
+        creating = writes and _asks_for(self.dependant, _creating)
 
         async def run(request: Request) -> Response:
             state = request.state
@@ -57,10 +61,11 @@ class BeamRoute(APIRoute):
                     return answer
                 _refuse_while_away(request)
                 session = state.session = request.app.state.runtime.sessions()
-                claim = await idempotency.claim(session, request, path, required=key_needed)
-                if claim is not None and claim.replay is not None:
-                    REPLAYS.labels(request.app.state.runtime.settings.service).inc()
-                    return claim.replay
+                claim = await idempotency.read(request, path, required=key_needed)
+                if creating and claim is not None:
+                    return await _create(request, session, claim, handle, action)
+                if claim is not None and (known := await idempotency.take(session, claim)):
+                    return _replayed(request, known)
                 response = await handle(request)
                 audit.note(session, request, action)
                 await session.run_sync(_end, claim, response)
@@ -73,7 +78,42 @@ class BeamRoute(APIRoute):
         return run
 
 
-def _end(session: SyncSession, claim: idempotency.Claim | None, response: Response) -> None:
+def _replayed(request: Request, known: Response) -> Response:
+    REPLAYS.labels(request.app.state.runtime.settings.service).inc()
+    return known
+
+
+async def _create(
+    request: Request, session: AsyncSession, claim: Claim, handle: Handler, action: str
+) -> Response:
+    """A request whose key is taken late, see `Creating`."""
+    session.info[idempotency.LATER] = claim
+    try:
+        response = await handle(request)
+        audit.note(session, request, action)
+        if not await creations.kept_with_others(
+            request.app.state.runtime, session, claim, response
+        ):
+            session.info[MANY] = True
+            await session.run_sync(_end, claim, response)
+        return response
+    except idempotency.Answered:
+        known = await _known(session, claim)
+    except Exception:
+        # Who repeats a request gets its first answer, also when the world has changed since.
+        if claim.taken or (known := await _known(session, claim)) is None:
+            raise
+    assert known is not None
+    return _replayed(request, known)
+
+
+async def _known(session: AsyncSession, claim: Claim) -> Response | None:
+    del session.info[idempotency.LATER]
+    await session.rollback()
+    return await idempotency.take(session, claim)
+
+
+def _end(session: SyncSession, claim: Claim | None, response: Response) -> None:
     """The answer is kept and all is committed."""
     if claim is not None:
         idempotency.keep(session, claim, response)
@@ -95,6 +135,25 @@ async def _session(request: Request) -> AsyncSession:
         state.session = request.app.state.runtime.sessions()
     session: AsyncSession = state.session
     return session
+
+
+async def _creating(request: Request) -> AsyncSession:
+    return await _session(request)
+
+
+Creating = Annotated[AsyncSession, Depends(_creating)]
+"""The session of a route that only creates. Its new rows, events and answer are kept together with
+those of everybody who creates something at the same time, in one statement (`kit.creations`),
+and it holds no connection while it asks other services.
+
+For work that does no harm when it is done twice, as far as it reaches outside the database: the
+key is taken at the end, and a repeated request may do its work again, which is then thrown away.
+Whatever such a route asks of the session itself takes the key at once and makes it an ordinary
+transaction; what it reads by `Lookups` does not."""
+
+
+def _asks_for(dependant: Dependant, call: Any) -> bool:
+    return dependant.call is call or any(_asks_for(d, call) for d in dependant.dependencies)
 
 
 def _refuse_while_away(request: Request) -> None:

@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 from .auth import Keyring
 from .bus import Bus
 from .calls import Calls
+from .creations import Creations
 from .db import Sessions
 from .db_watch import DatabaseWatch
 from .lookups import Reader
@@ -54,6 +55,7 @@ class Runtime:
     migrations: Migrations
     database: DatabaseWatch
     lookups: Reader
+    creations: Creations
     checks: Checks = field(default_factory=dict)
     boards: Checks = field(default_factory=dict)
     """What people have to see to, by name: counts without a verdict, for operators."""
