@@ -18,7 +18,7 @@ from kit.ids import new_id
 from kit.secrets import Vault
 
 from . import forms, mandates, materials, prefill
-from .models import Case, CaseNumber, Task
+from .models import Case, CaseNumber, MaterialSlot, Task
 from .rights import visible
 from .timeline import By, note, step
 
@@ -39,9 +39,9 @@ async def open_draft(
     item_code: str,
     region: str,
     channel: str,
-) -> Case:
-    """A new draft with a frozen copy of the item; what is already held is not asked for, and what
-    it says is filled in.
+) -> tuple[Case, list[MaterialSlot]]:
+    """A new draft with a frozen copy of its item, and its materials; what is already held is not
+    asked for, and what it says is filled in.
 
     Raises NotFound (no such item), Conflict (suspended), Unavailable (catalogue down), WrongKind,
     MandateEnds where the caller acts under a mandate that does not go so far.
@@ -74,10 +74,10 @@ async def open_draft(
         channel=channel,
         delivery="none",
         timeline_head="",
+        created_at=now(),
     )
     case.form = forms.sealed(vault, case.id, {})
     session.add(case)
-    await session.flush()
     slots = materials.open_slots(session, case, item)
     try:
         held = await materials.held_licences(calls, caller)
@@ -88,7 +88,7 @@ async def open_draft(
         # Asked again on submission: a licence store that is away must not stop a draft.
         log.warning("licences could not be asked for; the draft opens without exemptions")
     note(session, case, "open_draft", By.caller(caller))
-    return case
+    return case, slots
 
 
 def save(

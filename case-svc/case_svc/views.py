@@ -21,6 +21,11 @@ def turn(state: str) -> str:
     return "nobody" if state in NOBODYS_TURN else "authority"
 
 
+def opened(vault: Vault, case: Case, slots: Sequence[MaterialSlot]) -> CaseOut:
+    """One that was opened just now, with nothing but its materials."""
+    return _shown(vault, case, slots, [], [])
+
+
 async def whole(session: AsyncSession, vault: Vault, case: Case) -> CaseOut:
     """As it is after the session's changes."""
     await session.flush()

@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import json
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -17,6 +17,7 @@ from typing import Any
 import httpx
 import uvicorn
 from fastapi import FastAPI
+from sqlalchemy import event as hooks
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import create_async_engine
 
@@ -48,6 +49,23 @@ class Running:
     def runtime(self) -> Runtime:
         runtime: Runtime = self.app.state.runtime
         return runtime
+
+    @contextlib.contextmanager
+    def keys_taken(self) -> Iterator[list[str]]:
+        """What its transactions say meanwhile about idempotency keys. Nothing, where creations
+        are kept with others (`kit.creations`)."""
+        said: list[str] = []
+
+        def note(conn: Any, cursor: Any, statement: str, *_: Any) -> None:
+            if "idempotency_key" in statement:
+                said.append(statement)
+
+        engine = self.runtime.engine.sync_engine
+        hooks.listen(engine, "before_cursor_execute", note)
+        try:
+            yield said
+        finally:
+            hooks.remove(engine, "before_cursor_execute", note)
 
     async def hear(self, event: Event, *, times: int = 1, **envelope: Any) -> int:
         """Hand an event to every handler of the service that listens to it, as its consumers do;

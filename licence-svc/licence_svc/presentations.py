@@ -99,7 +99,6 @@ async def make(
     )
     row.purpose = vault.seal(purpose, bound_to=sealed_at("presentation", "purpose", row.id))
     session.add(row)
-    await session.flush()
     claims = {
         "iss": signer.issuer,
         "aud": AUDIENCE,

@@ -8,7 +8,15 @@ from pydantic import Field
 from kit.auth import Applicant, Operator, Public, Reviewer
 from kit.lookups import Lookups
 from kit.pages import Cursor, Limit, Page, Pager, clamp
-from kit.routing import NOT_MODIFIED, IfMatch, Session, check_version, etag, not_modified
+from kit.routing import (
+    NOT_MODIFIED,
+    Creating,
+    IfMatch,
+    Session,
+    check_version,
+    etag,
+    not_modified,
+)
 from kit.routing import router as new_router
 from kit.runtime import Runtime
 from kit.samples import shown
@@ -142,7 +150,7 @@ async def get_licence_credential(
 async def present_licence(
     caller: Applicant,
     request: Request,
-    session: Session,
+    session: Creating,
     lookups: Lookups,
     licence_id: str,
     body: schemas.PresentIn,

@@ -73,6 +73,23 @@ async def emitted(case: Running, case_id: str) -> list[Envelope]:
     return [event for event in events if event.data.get("case_id") == case_id]
 
 
+async def test_drafts_are_kept_together_and_hold_no_connection(
+    case: Running, ground: Ground
+) -> None:
+    with case.keys_taken() as taken:
+        made = await asyncio.gather(*(draft(case, ground, f"acc_{n}") for n in range(12)))
+    assert not taken
+    for n, shown in enumerate(made):
+        path = f"/v1/cases/{shown['id']}"
+        stored = await case.client.get(path, headers=ground.person(f"acc_{n}"))
+        assert stored.json() == shown
+    async with case.runtime.sessions() as session:
+        for shown in made:
+            entries = await timeline.entries(session, shown["id"])
+            stored_case = await session.get_one(Case, shown["id"])
+            assert timeline.broken_at(entries, stored_case.timeline_head) is None
+
+
 async def test_held_licences_are_not_asked_for(case: Running, ground: Ground) -> None:
     made = await draft(case, ground, "acc_a")
     states = {s["material_id"]: (s["state"], s["reason_code"]) for s in made["materials"]}

@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, date, datetime
 from typing import Any, ClassVar
 from uuid import UUID, uuid4
@@ -12,7 +12,7 @@ import httpx
 import pytest
 from fastapi import FastAPI, Request
 from pydantic import SecretStr
-from sqlalchemy import ForeignKey, String, event, select
+from sqlalchemy import ForeignKey, String, select
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Mapped, mapped_column
@@ -25,7 +25,7 @@ from kit.errors import Conflict
 from kit.outbox import emit
 from kit.routing import Creating, In, Out, router
 from kit.settings import ServiceSettings
-from kit.testing import ISSUER, Ground, key
+from kit.testing import ISSUER, Ground, Running, key
 
 
 class _Sown(Event):
@@ -190,20 +190,14 @@ def pool_of(app: FastAPI) -> Any:
 
 
 @pytest.fixture
-def taken(app: FastAPI) -> list[int]:
-    """One entry for each connection that was taken from the pool by a request."""
-    found: list[int] = []
-
-    @event.listens_for(app.state.runtime.engine.sync_engine, "before_cursor_execute")
-    def note(conn: Any, cursor: Any, statement: str, *_: Any) -> None:
-        if "idempotency_key" in statement:
-            found.append(1)
-
-    return found
+def taken(app: FastAPI, client: httpx.AsyncClient) -> Iterator[list[str]]:
+    """What was said about keys in transactions of requests' own."""
+    with Running(app, client).keys_taken() as said:
+        yield said
 
 
 async def test_many_at_once_need_no_transaction_of_their_own(
-    app: FastAPI, client: httpx.AsyncClient, taken: list[int]
+    app: FastAPI, client: httpx.AsyncClient, taken: list[str]
 ) -> None:
     answers = await asyncio.gather(*(sow(client, f"b{n}", parts=n % 3) for n in range(40)))
     assert [answer.status_code for answer in answers] == [201] * 40
@@ -229,7 +223,7 @@ async def test_many_at_once_need_no_transaction_of_their_own(
 @pytest.mark.parametrize("more", [None, [], {}, {"a": [1, None, "x'\"\\"]}, "text", 0, False])
 @pytest.mark.parametrize("full", [False, True])
 async def test_values_come_back_as_they_were(
-    app: FastAPI, client: httpx.AsyncClient, more: Any, full: bool, taken: list[int]
+    app: FastAPI, client: httpx.AsyncClient, more: Any, full: bool, taken: list[str]
 ) -> None:
     name = "名字 '; drop table bush; --"
     answer = await sow(client, name, more=more, full=full)
@@ -317,7 +311,7 @@ async def test_a_key_that_somebody_holds_makes_nobody_else_wait_for_long(
 
 
 async def test_a_route_that_looks_first_takes_its_key_first(
-    app: FastAPI, client: httpx.AsyncClient, taken: list[int]
+    app: FastAPI, client: httpx.AsyncClient, taken: list[str]
 ) -> None:
     same = key()
     first = await sow(client, "looked", headers=same, look=True)
@@ -331,7 +325,7 @@ async def test_a_route_that_looks_first_takes_its_key_first(
 
 
 async def test_columns_that_do_not_fit_have_a_transaction_of_their_own(
-    app: FastAPI, client: httpx.AsyncClient, taken: list[int]
+    app: FastAPI, client: httpx.AsyncClient, taken: list[str]
 ) -> None:
     answer = await sow(client, "oak", path="/v1/trees")
     assert answer.status_code == 201

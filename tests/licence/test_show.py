@@ -36,8 +36,10 @@ async def verify(svc: Running, token: str) -> dict[str, Any]:
 
 async def test_shown_once_verified_once(svc: Running, ground: Ground, grant: Grantor) -> None:
     licence = await grant()
-    answer = await show(svc, ground, licence.id)
+    with svc.keys_taken() as taken:
+        answer = await show(svc, ground, licence.id)
     assert answer.status_code == 201
+    assert not taken
     shown = answer.json()
     assert shown["qr_svg"].startswith("<svg")
     assert len(shown["token"]) < 800  # a QR code of it is still easily read from a screen

@@ -9,7 +9,15 @@ from kit import reads
 from kit.auth import AnyoneOrAgent, ApplicantOrAgent
 from kit.lookups import Lookups
 from kit.pages import Cursor, Limit, Page, Pager
-from kit.routing import NOT_MODIFIED, IfMatch, Session, check_version, etag, not_modified
+from kit.routing import (
+    NOT_MODIFIED,
+    Creating,
+    IfMatch,
+    Session,
+    check_version,
+    etag,
+    not_modified,
+)
 from kit.routing import router as new_router
 
 from .. import cases, clocks, materials, reviews, rights, timeline, views
@@ -21,16 +29,16 @@ UNFIT: dict[int | str, dict[str, Any]] = {415: {"description": "neither PDF, PNG
 
 @router.post("", status_code=201)
 async def open_case(
-    session: Session, caller: ApplicantOrAgent, body: DraftIn, request: Request, response: Response
+    session: Creating, caller: ApplicantOrAgent, body: DraftIn, request: Request, response: Response
 ) -> CaseOut:
     """Open a draft of an item; what the government already holds is not asked for."""
     runtime = request.app.state.runtime
-    case = await cases.open_draft(
+    case, slots = await cases.open_draft(
         session, runtime.calls, runtime.vault, caller, **body.model_dump()
     )
     response.headers["etag"] = etag(case.version)
     response.headers["location"] = f"/v1/cases/{case.id}"
-    return await views.whole(session, runtime.vault, case)
+    return views.opened(runtime.vault, case, slots)
 
 
 @router.get("")
