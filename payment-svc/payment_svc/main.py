@@ -18,6 +18,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             routes.live,
             routes.returns,
             routes.books,
+            routes.days,
+            routes.gaps,
             callbacks.router,
             doors.router("payment", holdings.PARTS, holdings.open_matters),
         ],

@@ -1,5 +1,6 @@
 """What payers, staff and operators may ask of payment-svc."""
 
+from datetime import date
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query, Request, Response
@@ -11,14 +12,35 @@ from kit.lookups import Lookups
 from kit.pages import Cursor, Limit, Page, Pager
 from kit.routing import NOT_MODIFIED, Session, etag, not_modified, router
 
-from . import attempts, ledger, orders, refunds
+from . import attempts, differences, ledger, orders, reconciliations, refunds
 from .models import RefundState
-from .schemas import AttemptIn, AttemptOut, LedgerOut, PaymentDetail, PaymentOut, RefundRow
+from .models_reconciliation import (
+    Difference,
+    DifferenceState,
+    DifferenceType,
+    Reconciliation,
+    ReconciliationState,
+)
+from .outside import channel_of
+from .schemas import (
+    AttemptIn,
+    AttemptOut,
+    DifferenceOut,
+    LedgerOut,
+    PaymentDetail,
+    PaymentOut,
+    ReconciliationIn,
+    ReconciliationOut,
+    RefundRow,
+    SettleIn,
+)
 
 Reader = Annotated[Caller, Depends(Gate(kinds=("person", "enterprise", "staff")))]
 payments = router(prefix="/v1/payments", tags=["payments"])
 returns = router(prefix="/v1/refunds", tags=["refunds"])
 books = router(prefix="/v1/ledger", tags=["ledger"])
+days = router(prefix="/v1/reconciliations", tags=["reconciliations"])
+gaps = router(prefix="/v1/differences", tags=["reconciliations"])
 # An attempt talks to the channel, so it must not run inside the one transaction that the common
 # route class opens for an Idempotency-Key. Nothing is stored for the key: a live attempt is given
 # again, whatever the key.
@@ -101,3 +123,80 @@ async def list_refunds(
 async def get_ledger_balance(session: Session, _: Operator) -> LedgerOut:
     """Every account of the ledger; the total is 0 or something is very wrong."""
     return LedgerOut.of(list(await ledger.balances(session)))
+
+
+@days.get("")
+async def list_reconciliations(
+    request: Request,
+    session: Session,
+    _: Operator,
+    state: ReconciliationState | None = None,
+    channel: Annotated[str | None, Query(max_length=30)] = None,
+    limit: Limit = 20,
+    cursor: Cursor = None,
+) -> Page[ReconciliationOut]:
+    """The days of all channels or one, newest first, all or those in one state."""
+    pager = Pager(
+        request, limit, cursor, {"state": state, "channel": channel, "of": "reconciliations"}
+    )
+    after = None
+    if pager.position is not None:
+        after = date.fromisoformat(pager.position[0]), str(pager.position[1])
+    rows = await reconciliations.find(
+        session, state=state, channel=channel, after=after, limit=pager.size + 1
+    )
+    return pager.page(rows, ReconciliationOut.model_validate, lambda row: [row.day, row.id])
+
+
+@days.post("", status_code=201, response_model=ReconciliationOut)
+async def start_reconciliation(
+    request: Request, session: Session, _: Operator, body: ReconciliationIn
+) -> Reconciliation:
+    """Have the bill of a day fetched and compared now, for the first time or again. There is one
+    reconciliation of a day: asked again it is the same, and the same bill changes nothing."""
+    channel = channel_of(request.app.state.runtime, body.channel)
+    return await reconciliations.ask(session, channel.name, body.day)
+
+
+@days.get("/{reconciliation_id}", response_model=ReconciliationOut)
+async def get_reconciliation(
+    session: Session, _: Operator, reconciliation_id: str
+) -> Reconciliation:
+    """One day of a channel: what its bill sums up, and what our books moved by it."""
+    return await reconciliations.read(session, reconciliation_id)
+
+
+@days.get("/{reconciliation_id}/differences")
+async def list_differences(
+    request: Request,
+    session: Session,
+    _: Operator,
+    reconciliation_id: str,
+    state: DifferenceState | None = None,
+    type: DifferenceType | None = None,
+    limit: Limit = 20,
+    cursor: Cursor = None,
+) -> Page[DifferenceOut]:
+    """In what the bill of a day and the books do not agree, or did not."""
+    filters = {"state": state, "type": type, "of": reconciliation_id}
+    pager = Pager(request, limit, cursor, filters)
+    run = await reconciliations.read(session, reconciliation_id)
+    rows = await differences.find(
+        session, run.id, state=state, type_=type, after=pager.after, limit=pager.size + 1
+    )
+    return pager.page(rows, DifferenceOut.model_validate, lambda row: [row.id])
+
+
+@gaps.post("/{difference_id}/settle", response_model=DifferenceOut)
+async def settle_difference(
+    session: Session, caller: Operator, difference_id: str, body: SettleIn
+) -> Difference:
+    """End a difference that was seen to outside of the books, and say how. Nothing is booked by
+    it; the day closes once nothing else is open."""
+    return await differences.settle(session, difference_id, note=body.note, by=caller.subject)
+
+
+@gaps.post("/{difference_id}/reopen", response_model=DifferenceOut)
+async def reopen_difference(session: Session, _: Operator, difference_id: str) -> Difference:
+    """Take back that a difference was settled; its day is open again."""
+    return await differences.reopen(session, difference_id)

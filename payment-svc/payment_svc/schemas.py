@@ -1,13 +1,17 @@
 """Requests and answers. Amounts in fen, times in UTC."""
 
-from datetime import datetime
-from typing import Literal
+from datetime import date, datetime
+from typing import Annotated, Literal
+
+from pydantic import Field
 
 from kit.auth import Caller
 from kit.routing import In, Out
 
+from .differences import Finding, Outcome
 from .ledger import AccountBalance
 from .models import LIVE, OPEN, Attempt, AttemptState, OrderState, PaymentOrder, RefundState
+from .models_reconciliation import DifferenceState, DifferenceType, ReconciliationState
 from .orders import View
 
 
@@ -118,3 +122,78 @@ class LedgerOut(Out):
             accounts=[AccountOut.model_validate(balance) for balance in balances],
             total_fen=sum(balance.balance_fen for balance in balances),
         )
+
+
+class ReconciliationIn(In):
+    """Which day to reconcile, now or again."""
+
+    channel: Literal["wechat"]
+    day: Annotated[date, Field(examples=["2026-09-01"])]
+    """A calendar day in Asia/Shanghai that is over, of the last 85 days."""
+
+
+class ReconciliationOut(Out):
+    """One day of a channel: its bill and our books. While `digest` is null no bill was read;
+    `problem` says why the last try brought none."""
+
+    id: str
+    channel: str
+    day: date
+    state: ReconciliationState
+    digest: str | None
+    """Hash of the bill's file; empty when nothing moved at the channel on that day."""
+    trade_count: int
+    trade_fen: int
+    refund_count: int
+    refund_fen: int
+    moved_fen: int
+    """Payments − refunds that took place, by the bill."""
+    booked_fen: int
+    """The same by our clearing account; a day ends when both are one, but for `settled_fen`."""
+    settled_fen: int
+    """How much of the gap persons have settled."""
+    problem: str | None
+    """not_ready | no_answer, or what is wrong with the bill"""
+    next_at: datetime | None
+    """When the bill is fetched next."""
+    loaded_at: datetime | None
+    finished_at: datetime | None
+    """When it came to its end, matched or closed."""
+    created_at: datetime
+
+
+class DifferenceOut(Out):
+    """Something in which bill and books do not agree. Numbers of ours and the channel's, null where
+    there are none; `gap_fen` is how much more the channel's account moved than ours."""
+
+    id: str
+    reconciliation_id: str
+    type: DifferenceType
+    state: DifferenceState
+    trade_no: str | None
+    transaction_id: str | None
+    order_id: str | None
+    attempt_id: str | None
+    charge_id: str | None
+    refund_id: str | None
+    bill_fen: int | None
+    books_fen: int | None
+    gap_fen: int
+    bill_state: str | None
+    """The channel's word in its bill."""
+    finding: Finding | None
+    """While it is open: what asking the channel brought."""
+    outcome: Outcome | None
+    """How it ended."""
+    ended_by: str | None
+    """Account of who settled it."""
+    note: str | None
+    """What a person wrote who settled it, also when it was opened again."""
+    found_at: datetime
+    ended_at: datetime | None
+
+
+class SettleIn(In):
+    """Why the difference is none, or how it was seen to outside. No names, no numbers of people."""
+
+    note: Annotated[str, Field(min_length=2, max_length=500)]

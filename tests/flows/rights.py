@@ -241,6 +241,12 @@ TABLE: dict[str, Row] = {
     "get_payment": Row(APPLICANTS | STAFF, OWNER | LEAD_DESK, "as list_payments"),
     "start_attempt": _owners("only the payer pays"),
     "list_refunds": Row(OPERATORS, OPERATORS, "operators look after refunds that do not move"),
+    "list_reconciliations": Row(OPERATORS, OPERATORS, "operators see to it that the books agree"),
+    "start_reconciliation": Row(OPERATORS, OPERATORS, "as list_reconciliations"),
+    "get_reconciliation": Row(OPERATORS, NONE, "operators; there is none of this id: 404"),
+    "list_differences": Row(OPERATORS, NONE, "as get_reconciliation"),
+    "settle_difference": Row(OPERATORS, NONE, "operators; there is no such difference: 404"),
+    "reopen_difference": Row(OPERATORS, NONE, "as settle_difference"),
     "get_ledger_balance": Row(OPERATORS, OPERATORS, "sums only, for those who run the platform"),
     # ratings
     "get_rating_criteria": _public("reference data"),

@@ -163,8 +163,8 @@ GATES = (
     (
         "operator",
         re.compile(
-            r"/v1/ops|/v1/clients|/licence-orders|/ledger|/refunds|/ratings/policies|/partners|/v1/events$|/suspend|"
-            r"/restore|/resume|/withdraw$|/drafts|/synonyms|/misses|^/v1/items$"
+            r"/v1/ops|/v1/clients|/licence-orders|/ledger|/refunds|/reconciliations|/differences|/partners|"
+            r"/ratings/policies|/v1/events$|/suspend|/restore|/resume|/withdraw$|/drafts|/synonyms|/misses|^/v1/items$"
         ),
     ),
     ("supervisor", re.compile(r"/ratings/received")),
@@ -203,6 +203,8 @@ def ids_of(story: Story) -> dict[str, str]:
         "key": "occupation",
         "letter_id": "dead_" + "0" * 32,
         "account_id": "acc_nobody",
+        "reconciliation_id": "rec_nobody",
+        "difference_id": "dif_nobody",
     }
 
 

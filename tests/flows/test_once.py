@@ -16,7 +16,7 @@ from beam.journey import steps
 from beam.journey.door import Door
 from beam.journey.stage import Stage, until
 from beam.journey.steps import CITIZEN, FIRE, LEAD, Journey
-from kit.clock import now
+from kit.clock import city_day, now
 from kit.ids import uuid7
 
 from ..identity.authenticator import Authenticator
@@ -211,6 +211,13 @@ async def creations(cast: Cast, story: Story, people: People) -> dict[str, Creat
             ("payment", "select count(*) from attempt where order_id = $1", (payment,)),
         ),
     }
+    day = city_day(now()) - timedelta(days=80)
+    found["start_reconciliation"] = Creation(
+        "operator",
+        "/v1/reconciliations",
+        {"channel": "wechat", "day": day.isoformat()},
+        ("payment", "select count(*) from reconciliation where day = $1", (day,)),
+    )
     await stage.close()
     await leaver.close()
     return found

@@ -72,6 +72,8 @@ def bodies(story: Story, content: dict[str, Any]) -> dict[str, Any]:
         "verify_presentation": {"token": "x"},
         "change_licence_status": {"action": "suspend", "reason_code": "investigation"},
         "start_attempt": {"channel": "wechat_native"},
+        "start_reconciliation": {"channel": "wechat", "day": "2000-01-01"},
+        "settle_difference": {"note": "已核对。"},
         "submit_rating": {"score": 5},
         "put_rating_policy": {"working_days": 10},
         "register_partner": {"code": "SAMR", "name": "系统"},
@@ -194,6 +196,8 @@ async def bench(cast: Cast, story: Story) -> Bench:
         "export_id": "exp_nobody",
         "correction_id": "cor_nobody",
         "letter_id": "dead_" + "0" * 32,
+        "reconciliation_id": "rec_nobody",
+        "difference_id": "dif_nobody",
     }
     found = Bench(cast, story, ids, bodies(story, content))
     found.tokens = {role: cast.headers(role) for role in ROLES}
