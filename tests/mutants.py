@@ -40,6 +40,7 @@ TARGETS = {
     "kit.driver": ("tests/kit/test_inserts.py",),
     "kit.pool": ("tests/kit/test_pool.py",),
     "kit.lookups": ("tests/kit/test_lookups.py",),
+    "kit.creations": ("tests/kit/test_creations.py",),
     "kit.lane": ("tests/flows/test_lane.py",),
     "kit.revocations": ("tests/kit/test_revocations.py",),
 }

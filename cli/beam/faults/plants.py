@@ -57,6 +57,7 @@ PLANTS = (
     _plant("answer_without_commit", "accepted"),
     _plant("no_idempotency", "accepted", "same_key_same_answer"),
     _plant("transaction_left_open", "accepted"),
+    _plant("kept_unasked", "accepted", points={"case": ["q2"]}),
     _plant("lookup_crossed", "answers_fit", scene=scenes.walk_at_once),
     # I3 – I8: money
     _plant("new_trade_no_per_try", "one_charge", points={"payment": ["p3"]}),
