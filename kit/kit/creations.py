@@ -134,7 +134,7 @@ class Creations:
                     kept = await self._write([creation for creation, _ in batch])
                 except Exception as error:  # noqa: BLE001 - each finds out for itself
                     log.info("creations go one by one: %s", type(error).__name__)
-                    if not isinstance(error, asyncpg.PostgresError):
+                    if not isinstance(error, asyncpg.PostgresError) or self._is_closed():
                         self._drop()
                 finally:  # also when this is cancelled: nobody is left waiting
                     for place, (_, future) in enumerate(batch, 1):
@@ -175,6 +175,9 @@ class Creations:
         if crash.planted("kept_unasked"):
             return set(range(1, len(batch) + 1))
         return {row["place"] for row in rows}
+
+    def _is_closed(self) -> bool:
+        return self._connection is not None and bool(self._connection.is_closed())
 
     def _drop(self) -> None:
         connection, self._connection = self._connection, None
