@@ -3,7 +3,8 @@ where it is something that somebody does to the running platform and not a line 
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
@@ -113,12 +114,20 @@ async def sealed(trial: Trial) -> None:
 async def as_administrator(trial: Trial, service: str, sql: Callable[[str], str]) -> None:
     """Execute `sql(role of the running service)` in the service's database as its superuser."""
     run = json.loads((trial.data / "run.json").read_text())
+    role = urlsplit(run["postgres"][service]).username
+    await ask_administrator(trial, service, sql(str(role)))
+
+
+async def ask_administrator(trial: Trial, service: str, sql: str) -> Sequence[Any]:
+    """The rows of a query there."""
+    run = json.loads((trial.data / "run.json").read_text())
     parts = urlsplit(run["postgres"][service])
     secret = (trial.data / "postgres" / "superuser.password").read_text()
     host = f"postgres:{secret}@{parts.hostname}:{parts.port}"
     url = urlunsplit((parts.scheme, host, parts.path, "", ""))
     connection = await asyncpg.connect(url, timeout=10, command_timeout=10)
     try:
-        await connection.execute(sql(str(parts.username)))
+        rows: Sequence[Any] = await connection.fetch(sql)
+        return rows
     finally:
         await connection.close()

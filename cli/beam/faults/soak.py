@@ -1,4 +1,5 @@
-"""A long time under an even load with nothing wrong: no error, and no process that grows."""
+"""A long time under an even load with nothing wrong: no error, no process that grows, no
+connections that become more, no events that wait longer and longer."""
 
 import asyncio
 import contextlib
@@ -8,8 +9,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import httpx
+
 from ..demo import started
 from .killer import family
+from .scenes import ask_administrator
 from .trial import Trial, trial
 
 AT_ONCE = 2
@@ -52,10 +56,30 @@ async def _watch(the: Trial, names: Mapping[str, int], enough: asyncio.Event) ->
     return found
 
 
+async def _ground(the: Trial, enough: asyncio.Event) -> list[dict[str, int]]:
+    """Now and then: connections to PostgreSQL, and events that wait for the broker."""
+    found = []
+    while not enough.is_set():
+        async with httpx.AsyncClient(trust_env=False, timeout=5) as client:
+            told = await asyncio.gather(
+                *(client.get(f"{url}/health/ready") for url in the.services.values())
+            )
+        rows = await ask_administrator(
+            the, "case", "select 1 from pg_stat_activity where backend_type = 'client backend'"
+        )
+        waiting = sum(answer.json()["bus"]["unsent"] for answer in told)
+        found.append({"connections": len(rows) - 1, "unsent": waiting})
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(SAMPLE_SECONDS):
+                await enough.wait()
+    return found
+
+
 async def lasting(the: Trial, *, seconds: float) -> None:
     """`seconds` of journeys, a few at any time, while memory and files are watched."""
     enough, before = asyncio.Event(), the.killer.pids
     samples = asyncio.create_task(_watch(the, before, enough))
+    ground = asyncio.create_task(_ground(the, enough))
     walking = asyncio.create_task(the.crowd.keep_coming(AT_ONCE, enough))
     await asyncio.sleep(seconds)
     enough.set()
@@ -65,6 +89,8 @@ async def lasting(the: Trial, *, seconds: float) -> None:
         warm = [sample for sample in taken if sample[0] > seconds * WARM]
         grown[name] = round(slope([(at, size / MEGABYTE) for at, size, _ in warm]), 2)
         files[name] = [warm[0][2], warm[-1][2]] if warm else []
+    looks = await ground
+    warm_looks = looks[int(len(looks) * WARM) :]
     errors = [answer.status for answer in the.crowd.answers if answer.status >= 500]
     died = [name for name, pid in before.items() if the.killer.pids[name] != pid]
     the.notes |= {
@@ -73,6 +99,9 @@ async def lasting(the: Trial, *, seconds: float) -> None:
         "died": died,
         "growth_mb_per_hour": grown,
         "open_files": files,
+        "connections": [warm_looks[0]["connections"], warm_looks[-1]["connections"]],
+        "most_connections": max(look["connections"] for look in looks),
+        "most_unsent": max(look["unsent"] for look in looks),
         "processes": len(family(the.data)),
     }
     await the.settle()
