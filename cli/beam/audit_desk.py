@@ -3,7 +3,7 @@ known elsewhere.
 
 Inside a container (`docker compose exec case python -m beam audit verify case`) it looks at that
 service, on the platform that runs on this data folder at all of them. `make audit-verify` asks each
-container.
+container, and gives it the heads that the container of exchange-svc knows (`beam audit heads`).
 """
 
 import asyncio
@@ -15,7 +15,7 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TextIO
 
 import typer
 from pydantic import ValidationError
@@ -37,6 +37,10 @@ if TYPE_CHECKING:
 audit = typer.Typer(help="封存的记录 / records that nobody may change", no_args_is_help=True)
 IN_CONTAINER = ("BEAM_DATABASE_URL", "BEAM_DATABASE_URL_FILE")
 Service = Annotated[str | None, typer.Argument(help="服务,如 case;默认全部 / all by default")]
+Heads = Annotated[
+    typer.FileText | None,
+    typer.Option(help="beam audit heads 的输出,- 为标准输入 / what it printed; - is stdin"),
+]
 
 
 @dataclass(frozen=True)
@@ -50,11 +54,20 @@ class Books:
 
 
 @audit.command()
-def verify(service: Service = None, lang: Language = "zh") -> None:
+def verify(service: Service = None, heads: Heads = None, lang: Language = "zh") -> None:
     """逐行核对封存链;有问题时退出码为 1 / check every row; exit code 1 when something is wrong."""
     with told(lang):
-        code = asyncio.run(_verify(service, lang))
+        code = asyncio.run(_verify(service, heads, lang))
     raise typer.Exit(code)
+
+
+@audit.command()
+def heads(lang: Language = "zh") -> None:
+    """数据交换所知的全部链头,每行一个 JSON / the heads that exchange-svc was told of, as JSON."""
+    with told(lang):
+        for service, known in asyncio.run(_heard()).items():
+            for one in known:
+                print(json.dumps({"service": service, "block": one.block, "hash": one.hash}))
 
 
 @audit.command()
@@ -65,6 +78,7 @@ def accept(
     restored: Annotated[
         bool, typer.Option("--restored", help="只确认恢复备份留下的 / only what a restore leaves")
     ] = False,
+    heads: Heads = None,
     lang: Language = "zh",
 ) -> None:
     """查明之后:把现有问题连同原因写进链里,封存继续 / after it was cleared up: go on from here."""
@@ -74,18 +88,27 @@ def accept(
                 "请写明服务,例如 beam audit accept case;全部服务只能用 --restored。",
                 "Name the service: beam audit accept case; all at once only with --restored.",
             )
-        for program in _wanted(service):
-            asyncio.run(_accept(program, reason, by or _who(), only_restored=restored))
+        wanted = _wanted(service)
+        elsewhere = asyncio.run(_elsewhere(heads))
+        for program in wanted:
+            asyncio.run(
+                _accept(
+                    program,
+                    elsewhere.get(program.name, []),
+                    reason,
+                    by or _who(),
+                    only_restored=restored,
+                )
+            )
 
 
-async def _verify(service: str | None, lang: str) -> int:
+async def _verify(service: str | None, heads: TextIO | None, lang: str) -> int:
     from kit.seals import words
 
     english, bad = lang == "en", False
-    elsewhere: dict[str, list[Anchor]] = {}
-    if service is None or not _in_container():
-        elsewhere = await _heard()
-    for program in _wanted(service):
+    wanted = _wanted(service)
+    elsewhere = await _elsewhere(heads)
+    for program in wanted:
         async with _opened(program) as books:
             findings, size = await _examine(books, elsewhere.get(program.name, []))
             own = await _own_chains(books)
@@ -104,14 +127,16 @@ async def _examine(books: Books, elsewhere: Sequence["Anchor"]) -> tuple[list["F
     from kit.seals import watch
     from kit.seals.blocks import head
 
-    written = books.file.every() if books.file is not None else []
-    known = {(one.block, one.hash) for one in written}
-    written += [one for one in elsewhere if (one.block, one.hash) not in known]
+    written = _written(books, elsewhere)
     async with books.sessions() as session:
         last = await head(session)
         found = await watch.verify(session, books.chain, written)
     blocks = last.n if last is not None else 0
     return found, f"{blocks} 块 / blocks, {len(written)} 个外部链头 / heads known elsewhere"
+
+
+def _written(books: Books, elsewhere: Sequence["Anchor"]) -> list["Anchor"]:
+    return books.file.together(elsewhere) if books.file is not None else list(elsewhere)
 
 
 async def _own_chains(books: Books) -> list[str]:
@@ -155,16 +180,44 @@ async def _broken_stories(sessions: "Sessions") -> AsyncIterator[str]:
             session.expunge_all()
 
 
+async def _elsewhere(heads: TextIO | None) -> dict[str, list["Anchor"]]:
+    """Heads that exchange-svc knows, as they were given, or from its database where that is here;
+    a service's container has neither. Raises Trouble."""
+    from kit.seals.anchors import Anchor
+
+    if heads is None:
+        return {} if _in_container() else await _heard()
+    found: dict[str, list[Anchor]] = {}
+    for line in heads:
+        try:
+            one = json.loads(line)
+            anchor = Anchor(int(one["block"]), str(one["hash"]), "", "", 0, "")
+            found.setdefault(one["service"], []).append(anchor)
+        except (ValueError, KeyError, TypeError):
+            raise Trouble(
+                "--heads 不是 beam audit heads 的输出。",
+                "--heads is not what beam audit heads prints.",
+            ) from None
+    return found
+
+
 async def _heard() -> dict[str, list["Anchor"]]:
     """Heads as exchange-svc heard of them, in a database of its own."""
     from sqlalchemy import text
+    from sqlalchemy.exc import ProgrammingError
 
     from kit.seals.anchors import Anchor
 
     found: dict[str, list[Anchor]] = {}
+    rows = text("select subject, body from feed_entry where type like '%.audit_sealed.v1'")
     async with _opened(BY_NAME["exchange"]) as books, books.sessions() as session:
-        rows = text("select subject, body from feed_entry where type like '%.audit_sealed.v1'")
-        for subject, body in await session.execute(rows):
+        try:
+            told = (await session.execute(rows)).all()
+        except ProgrammingError:
+            raise Trouble(
+                "这里不是数据交换(exchange)的容器。", "This is not the container of exchange-svc."
+            ) from None
+        for subject, body in told:
             data = json.loads(body)["data"]
             one = Anchor(data["block"], data["hash"], "", "", 0, data["signature"])
             found.setdefault(subject.removeprefix("audit_"), []).append(one)
@@ -179,15 +232,15 @@ def _who() -> str:
         raise Trouble("请用 --by 写明是谁。", "Say who you are: --by NAME.") from None
 
 
-async def _accept(program: Program, reason: str, by: str, *, only_restored: bool) -> None:
+async def _accept(
+    program: Program, elsewhere: Sequence["Anchor"], reason: str, by: str, *, only_restored: bool
+) -> None:
     from kit.seals import watch
     from kit.seals.anchors import where
 
     service = program.name
     async with _opened(program) as books:
-        written = books.file.every() if books.file is not None else []
-        if not _in_container():
-            written += (await _heard()).get(service, [])
+        written = _written(books, elsewhere)
         async with books.sessions.begin() as session:
             if only_restored:
                 found = await watch.verify(session, books.chain, written)

@@ -3,6 +3,7 @@ NATS, and the brokers' configuration."""
 
 import json
 import os
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -66,3 +67,18 @@ def test_the_brokers_take_their_configuration(tmp_path: Path) -> None:
     bad = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
     assert bad.returncode != 0
     assert "NATS_NAME" in bad.stderr
+
+
+def test_a_password_of_the_brokers_begins_with_a_letter(tmp_path: Path) -> None:
+    """As the file says how to make one: of hexadecimal digits alone, some servers take one in many
+    for a number, here 04 times ten to the 0th, and do not start."""
+    (tmp_path / "accounts.conf").touch()
+    file = DEPLOY / "nats-cluster.conf"
+    [recipe] = re.findall(r"PASSWORD=PASSWORD \(echo (.+?);", file.read_text())
+    password = recipe.replace("$(openssl rand -hex 24)", "04e0de6113b9c5579f3eb65f")
+    assert password[0].isalpha()
+    shutil.copy(file, tmp_path)
+    env = os.environ | {"NATS_NAME": "nats-1", "NATS_ROUTE_PASSWORD": password}
+    command = [str(binary()), "-t", "-c", str(tmp_path / "nats-cluster.conf")]
+    done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

@@ -39,7 +39,7 @@ class Elsewhere:
 
 def _brokers(stack: Stack, mark: str, at: str) -> list[str]:
     """Three brokers in a network of their own; their addresses as containers of others see them."""
-    folder, password = stack.root / "accounts", secrets.token_hex(12)
+    folder, password = stack.root / "accounts", f"r{secrets.token_hex(12)}"
     stack.host("accounts", str(folder))
     file = folder / "accounts.conf"
     assert file.stat().st_mode & 0o777 == 0o600

@@ -7,8 +7,9 @@ database that came from a backup is told from one whose tail somebody cut off.
 
 import json
 import os
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from sqlalchemy import text
@@ -74,6 +75,19 @@ class AnchorFile:
             return list(_read(self.path.read_bytes().splitlines()))
         except FileNotFoundError:
             return []
+
+    def together(self, elsewhere: Iterable[Anchor]) -> list[Anchor]:
+        """All lines, and those heads known elsewhere that no line has. Which database sealed these
+        is taken from the line before, so that a database from a backup is told as such."""
+        mine = sorted(self.every(), key=lambda one: one.block)
+        numbers, known = [one.block for one in mine], {(one.block, one.hash) for one in mine}
+        found = list(mine)
+        for one in elsewhere:
+            if (one.block, one.hash) not in known:
+                before = bisect_right(numbers, one.block)
+                at = mine[before - 1] if before else one
+                found.append(replace(one, database=at.database, wal=at.wal))
+        return found
 
     def append(self, anchor: Anchor) -> None:
         """Returns when the line is on the disk. Raises OSError."""

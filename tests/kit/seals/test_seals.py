@@ -3,7 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -318,6 +318,25 @@ async def test_a_database_from_a_backup_is_told_as_such_and_goes_on_when_accepte
     assert (await back.seal()).n == 4
     assert await back.found() == []
     await engine.dispose()
+
+
+@pytest.mark.parametrize(("another", "kind"), [(False, "cut"), (True, "restored")])
+async def test_a_head_that_another_host_wrote_down_is_known_by_the_exchange(
+    books: Books, another: bool, kind: str
+) -> None:
+    """This host's file ends before it; whether the database is another one since, it does say."""
+    await books.act()
+    await books.seal()
+    if another:
+        [line] = books.file.every()
+        books.file.append(replace(line, database="another"))
+    told = [
+        Anchor(1, books.file.every()[0].hash, "", "", 0, ""),
+        Anchor(2, "f" * 64, "", "", 0, ""),
+    ]
+    async with books.sessions() as session:
+        found = await watch.verify(session, books.chain, books.file.together(told))
+    assert [f.key for f in found] == [f"{kind} 2"]
 
 
 async def test_files_put_back_from_a_copy_are_told_as_restored(books: Books) -> None:
