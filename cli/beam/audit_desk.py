@@ -8,7 +8,6 @@ container, and gives it the heads that the container of exchange-svc knows (`bea
 
 import asyncio
 import contextlib
-import getpass
 import json
 import os
 from collections.abc import AsyncIterator, Sequence
@@ -25,7 +24,7 @@ from .place import Place
 from .programs import BY_NAME, SERVICES, Program
 from .provision import database_of
 from .secret_store import SecretStore
-from .told import Language, told
+from .told import Language, told, who
 from .trouble import Trouble
 
 if TYPE_CHECKING:
@@ -96,7 +95,7 @@ def accept(
                     program,
                     elsewhere.get(program.name, []),
                     reason,
-                    by or _who(),
+                    who(by),
                     only_restored=restored,
                 )
             )
@@ -222,14 +221,6 @@ async def _heard() -> dict[str, list["Anchor"]]:
             one = Anchor(data["block"], data["hash"], "", "", 0, data["signature"])
             found.setdefault(subject.removeprefix("audit_"), []).append(one)
     return found
-
-
-def _who() -> str:
-    """Raises Trouble where nobody has a name: in a container."""
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):
-        raise Trouble("请用 --by 写明是谁。", "Say who you are: --by NAME.") from None
 
 
 async def _accept(

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import getpass
 import json
 import secrets
 from collections.abc import Iterator
@@ -15,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from .identity_desk import desk
-from .told import Language, told
+from .told import Language, told, who
 from .trouble import Trouble
 
 client = typer.Typer(help="应用与部门系统 / clients: other systems", no_args_is_help=True)
@@ -49,6 +48,7 @@ def add(
         bool, typer.Option(help="只接受 PAR 与 DPoP(FAPI 2.0) / must push and bind (FAPI 2.0)")
     ] = False,
     ours: Annotated[bool, typer.Option(help="不再询问用户 / people are not asked")] = False,
+    by: Annotated[str, typer.Option(help="谁登记的 / who registers it")] = "",
     lang: Language = "zh",
 ) -> None:
     """登记一个应用,打印 client_id 和(如有)密钥 / register one; the secret is shown once."""
@@ -68,6 +68,7 @@ def add(
                 dept=dept,
                 strict=strict,
                 third_party=not ours,
+                by=f"cli:{who(by)}",
             )
         )
         for field, value in made.items():
@@ -96,7 +97,13 @@ def on(client_id: str, lang: Language = "zh") -> None:
 
 
 async def register(
-    *, grants: list[str], secret: bool, jwks: Path | None, jwks_uri: str | None, **about: Any
+    *,
+    grants: list[str],
+    secret: bool,
+    jwks: Path | None,
+    jwks_uri: str | None,
+    by: str,
+    **about: Any,
 ) -> dict[str, str]:
     """What is to be printed: `client_id`, and `client_secret` where it has one. Raises Trouble."""
     from identity_svc import clients, schemas
@@ -122,7 +129,6 @@ async def register(
         raise Trouble(f"这些内容不合要求:{fields}。", f"These do not fit: {fields}.") from None
     with _told():
         async with desk() as at, at.sessions.begin() as session:
-            by = f"cli:{getpass.getuser()}"
             row = await clients.enter(session, **wanted, secret=made, by=by)
             told = {"client_id": row.client_id}
     return {**told, **({"client_secret": made} if made else {})}

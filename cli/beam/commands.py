@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from . import VERSION, audit_desk, client_desk, identity_desk
+from . import VERSION, audit_desk, client_desk, identity_desk, staff_desk
 from .place import Place
 from .programs import BY_NAME, PROGRAMS
 from .told import Language
@@ -19,6 +19,7 @@ from .trouble import Trouble
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
 app.add_typer(identity_desk.keys, name="keys")
 app.add_typer(client_desk.client, name="client")
+app.add_typer(staff_desk.staff, name="staff")
 app.add_typer(audit_desk.audit, name="audit")
 
 

@@ -1,5 +1,6 @@
 """What every command shares: its language, and how a Trouble is shown."""
 
+import getpass
 import sys
 from typing import Annotated
 
@@ -28,3 +29,12 @@ class told:
 
             failure(problem.zh, problem.en, self._lang)
             sys.exit(2)
+
+
+def who(said: str) -> str:
+    """Who it is that gives the command: as `said`, else the user of this machine. Raises Trouble
+    where nobody has a name: in a container."""
+    try:
+        return said or getpass.getuser()
+    except (KeyError, OSError):
+        raise Trouble("请用 --by 写明是谁。", "Say who you are: --by NAME.") from None

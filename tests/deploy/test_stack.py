@@ -65,13 +65,18 @@ async def test_messages_and_the_register_of_citizens_are_reached(stack: Stack):
 
 
 async def test_an_operator_signs_in_to_his_page_through_the_door(stack: Stack):
-    """By forms alone, as a browser without script; the cookies are for TLS and this page only."""
+    """One whom the command line has added; by forms alone, as a browser without script. The cookies
+    are for TLS and this page only."""
+    number = f"o{secrets.randbelow(10**8):08d}"
+    command = ("staff", "add", number, "--name", "陈值班", "--by", "tester")
+    said = stack.compose("exec", "-T", "identity", "python", "-m", "beam", *command)
+    added = dict(line.split("=", 1) for line in said.splitlines())
     async with stack.client(follow_redirects=True) as browser:
         page = await browser.get("/ops")
         (form,) = (f for f in forms_of(page.text) if "password" in f.kinds.values())
         names = {kind: name for name, kind in form.kinds.items()}
         login = next(n for n, kind in form.kinds.items() if kind in ("text", "tel"))
-        typed = {**form.fields, login: "o01", names["password"]: PASSWORD}
+        typed = {**form.fields, login: number, names["password"]: added["password"]}
         page = await browser.post(urljoin(str(page.url), form.action), data=typed)
         assert (page.status_code, page.url.path) == (200, "/ops"), page.text
         assert "运行状态" in page.text

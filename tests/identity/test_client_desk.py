@@ -40,6 +40,7 @@ async def register(**changes: Any) -> dict[str, str]:
         "dept": "SAMR",
         "strict": False,
         "third_party": False,
+        "by": "cli:tester",
         **changes,
     }
     return await client_desk.register(**about)

@@ -3,10 +3,15 @@
 from typing import Any
 
 import pytest
+from sqlalchemy import select
 
+from beam import staff_desk
+from beam.told import who
+from beam.trouble import Trouble
 from identity_svc.models import Account
+from kit.audit import StaffAction
 from kit.auth import Caller
-from kit.testing import key, until
+from kit.testing import Ground, key, until
 
 from .conftest import PASSWORD, House, Start, bearer
 
@@ -141,3 +146,43 @@ async def test_names_lie_sealed(house: House, operator: dict[str, str]) -> None:
     async with house.running.runtime.sessions() as session:
         account = await session.get_one(Account, made["id"])
     assert "冯新人".encode() not in account.name
+
+
+async def test_the_first_operator_comes_from_the_command_line(
+    house: House, ground: Ground, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = house.running.runtime.settings
+    monkeypatch.setenv("BEAM_DATABASE_URL", settings.database_url.get_secret_value())
+    monkeypatch.setenv("BEAM_VAULT_KEY_FILE", str(ground.vault_file))
+    monkeypatch.setenv("BEAM_ENVIRONMENT", "test")
+    first = {
+        "number": "o0001",
+        "name": "吴运维",
+        "roles": ["operator"],
+        "dept": "SAMR",
+        "region": "310000",
+    }
+    made = await staff_desk.enter(first, by="tester")
+    start = Start()
+    back = await house.browser().sign_in(start, "o0001", made["password"])
+    token = (await house.exchange(start, back["code"])).json()["access_token"]
+    headers = {"authorization": f"Bearer {token}"}
+    assert (await _add(house, headers, number="r90")).status_code == 201
+    async with house.running.runtime.sessions() as session:
+        acts = select(StaffAction).where(StaffAction.actor == "cli:tester")
+        [act] = await session.scalars(acts)
+        assert (act.action, act.things) == ("add_staff", {"account_id": made["id"]})
+    with pytest.raises(Trouble, match="taken"):
+        await staff_desk.enter(first, by="tester")
+    with pytest.raises(Trouble, match="roles"):
+        await staff_desk.enter({**first, "roles": ["king"]}, by="tester")
+
+
+def test_a_command_names_who_gave_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("LOGNAME", "USER", "LNAME", "USERNAME"):
+        monkeypatch.delenv(name, raising=False)
+    assert who("zhou")
+    monkeypatch.setattr("os.getuid", lambda: 10_001)  # as in a container
+    assert who("zhou") == "zhou"
+    with pytest.raises(Trouble, match="--by"):
+        who("")
