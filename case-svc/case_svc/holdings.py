@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from sqlalchemy import delete, select, update
+from sqlalchemy import RowMapping, and_, delete, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from kit.holdings import MOST_MATTERS, PAGE, Asked, Open, Part, Record, picked
@@ -25,15 +25,26 @@ async def _cases(session: AsyncSession, asked: Asked) -> Sequence[Record]:
 
 
 async def _files(session: AsyncSession, asked: Asked) -> Sequence[Record]:
-    """Names of what was handed in; the documents themselves are read case by case."""
+    """What was handed in, and where each document itself is read (`download`); one that another
+    has replaced since is named alone."""
+    columns = (File.id, File.case_id, File.media_type, File.size, File.digest, File.uploaded_at)
+    slot = and_(MaterialSlot.case_id == File.case_id, MaterialSlot.file_id == File.id)
     query = (
-        select(File.id, File.case_id, File.media_type, File.size, File.digest, File.uploaded_at)
+        select(*columns, MaterialSlot.name.label("material"), MaterialSlot.id.label("slot_id"))
         .join(Case, Case.id == File.case_id)
+        .outerjoin(MaterialSlot, slot)
         .where(Case.applicant_id == asked.account_id, File.id > asked.after)
         .order_by(File.id)
         .limit(PAGE)
     )
-    return [dict(row) for row in (await session.execute(query)).mappings()]
+    return [_with_address(row) for row in (await session.execute(query)).mappings()]
+
+
+def _with_address(row: RowMapping) -> Record:
+    record = dict(row)
+    slot_id = record.pop("slot_id")
+    path = f"/v1/cases/{record['case_id']}/materials/{slot_id}/content"
+    return {**record, "download": path if slot_id is not None else None}
 
 
 PARTS = (

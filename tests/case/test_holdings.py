@@ -1,5 +1,6 @@
 """What case-svc holds of an account: told for its owner's export, and to whoever closes it."""
 
+import hashlib
 from typing import Any
 
 from sqlalchemy import select
@@ -10,12 +11,17 @@ from contracts.identity import AccountClosed
 from kit import holdings as doors
 from kit.testing import Ground, Running
 
-from .test_cases import draft, submitted
+from .test_cases import PDF, draft, submitted
 
 
 async def test_open_cases_and_export(case: Running, ground: Ground) -> None:
     handed_in = await submitted(case, ground, "acc_holds")
-    await draft(case, ground, "acc_holds")
+    begun = await draft(case, ground, "acc_holds")
+    slot = next(slot for slot in begun["materials"] if slot["state"] == "needed")
+    for content in (PDF, PDF + b" better"):
+        path = f"/v1/cases/{begun['id']}/materials/{slot['id']}"
+        put = await case.client.put(path, content=content, headers=ground.person("acc_holds"))
+        assert put.status_code == 200, put.text
     ask = ground.service_token("identity")
     base = "/internal/v1/accounts/acc_holds"
     matters = await case.client.get(f"{base}/open-matters", headers=ask)
@@ -28,6 +34,15 @@ async def test_open_cases_and_export(case: Running, ground: Ground) -> None:
     following = {"cursor": page["next"]}
     files = (await case.client.get(f"{base}/export", params=following, headers=ask)).json()
     assert (files["part"], files["next"]) == ("case_files", None)
+    assert {"download", "material"} <= files["items"][0].keys()
+    replaced = [file for file in files["items"] if file["download"] is None]
+    assert [file["case_id"] for file in replaced] == [begun["id"]]
+    for file in files["items"]:
+        if file in replaced:
+            continue
+        found = await case.client.get(file["download"], headers=ground.person("acc_holds"))
+        assert hashlib.sha256(found.content).hexdigest() == file["digest"], file
+        assert len(found.content) == file["size"]
     other = "/internal/v1/accounts/acc_other/export"
     foreign = await case.client.get(other, params=following, headers=ask)
     assert foreign.status_code == 400, "a cursor is good for its account alone"

@@ -143,6 +143,8 @@ async def test_asked_gathered_and_read(house: House, sources: Sources, quiet: No
     ]
     assert {"sign_ins.json", "access_log.json", "mandates.json", "index.html"} <= files.keys()
     assert "payment·中文" in files["index.html"]
+    issuer = house.running.runtime.settings.issuer
+    assert f'接在 <a href="{issuer}/">' in files["index.html"], "where the documents are"
     assert "password" not in {word for row in json.loads(files["account.json"]) for word in row}
     async with house.running.runtime.sessions() as session:
         stored = (await session.scalars(select(ExportPage.content))).all()
@@ -220,6 +222,6 @@ def test_the_index_never_breaks_out_of_its_page(parts: list[tuple[str, str]]) ->
         {"source": "x", "n": n, "part": part, "title": title, "title_en": title, "records": 1}
         for n, (part, title) in enumerate(parts)
     ]
-    page = archives.index(export, pages)
+    page = archives.index(export, pages, "https://beam.example")
     assert page.count("<td>") == page.count("</td>") - page.count('<td lang="en">')
     assert page.count("<tr>") == page.count("</tr>")
