@@ -31,6 +31,9 @@ _COLUMNS = (
     "amount_fen", "state", "at",
 )  # fmt: skip
 
+# The lines were just read in, so the planner knows nothing of them and would join them by nested
+# loops without an index. What is looked up one by one is therefore written as a subquery with a
+# limit, which it leaves as it is; what is not, as a full join, which is never made by such loops.
 # $1 channel, $2 day, $3 and $4 when it begins and ends, $5 the run, $6 its digest.
 _MERGE = """
 with found as materialized (
@@ -52,9 +55,8 @@ with found as materialized (
            c.order_id, c.attempt_id, c.id, null, null, c.amount_fen, -c.amount_fen, null
     from charge c join attempt a on a.id = c.attempt_id
     where c.channel = $1 and c.paid_at >= $3 and c.paid_at < $4
-      and not exists (
-          select from bill_line l where l.channel = c.channel and l.kind = 'trade'
-             and l.transaction_id = c.transaction_id)
+      and (select l.day from bill_line l where l.channel = c.channel and l.kind = 'trade'
+              and l.transaction_id = c.transaction_id limit 1) is null
     union all
     select 'refund:' || l.out_refund_no,
            case when c.id is null then 'refund_missing_local'
@@ -81,9 +83,8 @@ with found as materialized (
     join charge c on c.id = r.charge_id and c.channel = $1
     join attempt a on a.id = c.attempt_id
     where r.state = 'succeeded' and r.succeeded_at >= $3 and r.succeeded_at < $4
-      and not exists (
-          select from bill_line l where l.channel = $1 and l.kind = 'refund'
-             and l.out_refund_no = r.id)
+      and (select l.day from bill_line l where l.channel = $1 and l.kind = 'refund'
+              and l.out_refund_no = r.id limit 1) is null
       and not exists (
           select from generate_series(
               (least(r.created_at, r.succeeded_at) at time zone 'Asia/Shanghai')::date,
@@ -91,7 +92,6 @@ with found as materialized (
           left join reconciliation n on n.channel = $1 and n.day = needed.day::date
           where n.digest is null)
 ),
--- (A full join is never made by nested loops, however few rows the planner expects.)
 pairs as materialized (
     select f.*, coalesce(d.id, 'dif_' || md5($5::text || '|' || f.subject || '|' || f.type)) as id,
            d.state as was, d.version as stood,
@@ -149,9 +149,10 @@ select (select count(*) from put) + (select count(*) from gone) as changed,
 _MOVED = """
 select coalesce(sum(l.amount_fen) filter (where l.kind = 'trade'), 0)::bigint as trades,
        coalesce(-sum(l.amount_fen) filter (where l.kind = 'refund' and (l.state = 'SUCCESS' or (
-           r.state = 'succeeded' and not exists (
-               select from difference d where d.reconciliation_id = $3
-                  and d.subject = 'refund:' || l.out_refund_no and d.state <> 'repaired')))),
+           r.state = 'succeeded' and (
+               select d.id from difference d where d.reconciliation_id = $3
+                  and d.subject = 'refund:' || l.out_refund_no and d.state <> 'repaired'
+               limit 1) is null))),
            0)::bigint as refunds
 from bill_line l
 left join refund r on l.kind = 'refund' and r.id = l.out_refund_no
@@ -169,11 +170,9 @@ with entries as (
 payments as (
     select e.fen from entries e
     left join charge c on e.reference like 'charge:%' and c.id = e.id
-    where e.reference not like 'refund:%' and (
-        not exists (select from bill_line l where l.channel = $1 and l.kind = 'trade'
-                        and l.transaction_id = c.transaction_id and l.day <> $2)
-        or exists (select from bill_line l where l.channel = $1 and l.kind = 'trade'
-                       and l.transaction_id = c.transaction_id and l.day = $2))
+    where e.reference not like 'refund:%' and coalesce(
+        (select bool_or(l.day = $2) from bill_line l where l.channel = $1 and l.kind = 'trade'
+            and l.transaction_id = c.transaction_id), true)
     union all
     select case e.direction when 'debit' then e.amount_fen else -e.amount_fen end
     from bill_line l
@@ -185,9 +184,10 @@ payments as (
 ),
 refunds as (
     select e.fen from entries e
-    where e.reference like 'refund:%' and exists (
-        select from difference d where d.reconciliation_id = $5
-           and d.subject = 'refund:' || e.id and d.bill_state is null and d.state <> 'repaired')
+    where e.reference like 'refund:%' and (
+        select d.id from difference d where d.reconciliation_id = $5
+           and d.subject = 'refund:' || e.id and d.bill_state is null and d.state <> 'repaired'
+        limit 1) is not null
     union all
     select case e.direction when 'debit' then e.amount_fen else -e.amount_fen end
     from bill_line l
