@@ -173,6 +173,7 @@ def faults(
     times: Annotated[
         int, typer.Option(help="恢复时间各测几次 / how often each recovery is timed")
     ] = 3,
+    lines: Annotated[int, typer.Option(help="渠道账单的行数 / lines of the bill")] = 100_000,
     seed: Annotated[int, typer.Option(help="随机种子 / seed of the random faults")] = 1,
     json_file: Annotated[
         Path | None, typer.Option("--json", help="结果写入文件 / write the report to a file")
@@ -199,6 +200,7 @@ def faults(
                 seed=seed,
                 cuts=cuts,
                 times=times,
+                lines=lines,
             ),
             json_file=json_file,
         )

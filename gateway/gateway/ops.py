@@ -6,7 +6,7 @@ service that is away costs its lines, never the answer.
 
 import asyncio
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import Any
 
 import httpx
@@ -24,6 +24,42 @@ from .table import SERVICES
 router = APIRouter(tags=["ops"])
 SECONDS = 3.0
 LATE_SECONDS = 10.0
+
+
+class ReconciledDay(BaseModel):
+    """A day of a payment channel, compared with its bill."""
+
+    channel: str
+    day: date
+    state: str
+    """`waiting` for the bill, `matched`, `differs`, `closed` (differences were seen to)."""
+    problem: str | None
+    """Why there is no bill yet, or why it cannot be believed."""
+
+
+class LastReconciledDay(ReconciledDay):
+    """The newest day of a channel."""
+
+    lines: int
+    """Of the bill: payments and refunds."""
+    finished_at: datetime | None
+
+
+class OpenDifferences(BaseModel):
+    """Differences of one type that nobody has ended yet."""
+
+    type: str
+    count: int
+    oldest_at: datetime
+
+
+class Reconciled(BaseModel):
+    """How our books agree with the channels' daily bills."""
+
+    last: list[LastReconciledDay]
+    open: list[OpenDifferences]
+    unended_days: list[ReconciledDay]
+    """Days whose bill was due and that have come to no end, oldest first."""
 
 
 class PlatformState(BaseModel):
@@ -47,6 +83,8 @@ class PlatformState(BaseModel):
     """Departments' tasks whose time is over; null: case-svc does not say."""
     refused_refunds: int | None
     """Refunds for a person to see to; null: payment-svc does not say."""
+    reconciliation: Reconciled | None
+    """Null: payment-svc does not say."""
     backup_at: datetime | None
     """Of the last backup that has every database; null: there is none."""
     services: dict[str, dict[str, Any]]
@@ -100,6 +138,7 @@ async def overview(
         "sealed_elsewhere": _sealed_elsewhere(services),
         "overdue_tasks": _of(services, "case", "boards", "supervision", "overdue"),
         "refused_refunds": _of(services, "payment", "boards", "money", "refunds_refused", "count"),
+        "reconciliation": _of(services, "payment", "boards", "money", "reconciliation"),
         "backup_at": _backup(services),
         "services": services,
     }

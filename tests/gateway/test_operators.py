@@ -38,6 +38,7 @@ def whole(**more: Any) -> dict[str, Any]:
         "sealed_elsewhere": [],
         "overdue_tasks": 0,
         "refused_refunds": 0,
+        "reconciliation": {"last": [], "open": [], "unended_days": []},
         "backup_at": "2999-01-01T00:00:00+00:00",
         "services": {"case": state()},
         **more,
@@ -81,6 +82,43 @@ def test_every_red_line_says_what_to_do() -> None:
     ):
         assert what in page, what
         assert do in page, do
+
+
+def day(state: str, problem: str | None = None) -> dict[str, Any]:
+    return {"channel": "wechat", "day": "2026-11-21", "state": state, "problem": problem}
+
+
+def test_reconciliation_shows_the_last_day_what_is_open_and_what_has_no_end() -> None:
+    last = day("differs") | {"lines": 12_345, "finished_at": None}
+    kinds = [
+        {"type": "missing_local", "count": 2, "oldest_at": "2020-01-01T00:00:00+00:00"},
+        {"type": "quite_new", "count": 1, "oldest_at": "2999-01-01T00:00:00+00:00"},
+    ]
+    found = {
+        "last": [last],
+        "open": kinds,
+        "unended_days": [
+            day("waiting", "wrong_hash"),
+            day("waiting", "not_ready"),
+            day("waiting"),
+            day("differs"),
+        ],
+    }
+    page = shown(reconciliation=found)
+    for text in (
+        "12345", "有差异", "我方没有的收款", "quite_new", "3 项对账差异未处理", "结清",
+        "没有对账的日期", "账单不可信(wrong_hash)", "账单尚未生成",
+    ):  # fmt: skip
+        assert text in page, text
+    english = operators.render(whole(reconciliation=found), View(english=True))
+    assert "3 differences with the channel&#x27;s bill" in english or (
+        "3 differences with the channel's bill" in english
+    )
+    assert "the bill cannot be believed (wrong_hash)" in english
+    away = shown(reconciliation=None)
+    assert "缴费服务没有回答" in away
+    done = {**found, "open": [], "unended_days": [], "last": [last | day("matched")]}
+    assert "一切正常" in shown(reconciliation=done)
 
 
 def test_a_changed_record_is_named_with_what_to_do() -> None:

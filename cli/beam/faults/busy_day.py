@@ -4,7 +4,7 @@ Both sides are written quickly: ours by COPY into payment-svc's tables, as if ca
 booked them, the channel's by the sandbox's `bills/seed`.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
@@ -101,12 +101,15 @@ async def theirs(sandbox: str, all_: Sequence[Sold]) -> None:
             (await client.post("/_sim/wechat/bills/seed", json=body)).raise_for_status()
 
 
-async def ours(url: str, all_: Sequence[Sold], unpaid: set[int]) -> None:
-    """Into payment-svc's tables at `url`; the orders of `unpaid` still wait for their payment."""
+async def ours(
+    url: str, all_: Sequence[Sold], *, unpaid: Collection[int] = (), undone: Collection[int] = ()
+) -> None:
+    """Into payment-svc's tables at `url`; `unpaid` still wait for their payment, the refunds of
+    `undone` for their end."""
     connection = await asyncpg.connect(url, timeout=5, command_timeout=600)
     try:
         async with connection.transaction():
-            for table, rows in _tables(all_, unpaid):
+            for table, rows in _tables(all_, unpaid, undone):
                 await connection.copy_records_to_table(
                     table,
                     records=[tuple(row.values()) for row in rows],
@@ -119,17 +122,19 @@ async def ours(url: str, all_: Sequence[Sold], unpaid: set[int]) -> None:
 Row = Mapping[str, Any]
 
 
-def _tables(all_: Sequence[Sold], unpaid: set[int]) -> Iterator[tuple[str, list[Row]]]:
+def _tables(
+    all_: Sequence[Sold], unpaid: Collection[int], undone: Collection[int]
+) -> Iterator[tuple[str, list[Row]]]:
     """Table and rows, in an order that foreign keys allow."""
     paid = [one for one in all_ if one.n not in unpaid]
     back = [one for one in paid if one.refunded]
-    yield "payment_order", [_order(one, one.n not in unpaid) for one in all_]
+    yield "payment_order", [_order(one, one.n not in unpaid, one.n in undone) for one in all_]
     yield "attempt", [_attempt(one, one.n not in unpaid) for one in all_]
     yield "charge", [_charge(one) for one in paid]
     if back:
-        yield "refund", [_refund(one) for one in back]
+        yield "refund", [_refund(one, one.n not in undone) for one in back]
     bookings = [_Booking.of_charge(one) for one in paid]
-    bookings += [_Booking.of_refund(one) for one in back]
+    bookings += [_Booking.of_refund(one) for one in back if one.n not in undone]
     yield "ledger_txn", [booking.txn for booking in bookings]
     yield "ledger_entry", [leg for booking in bookings for leg in booking.legs]
 
@@ -142,8 +147,8 @@ def _ids(one: Sold) -> tuple[str, str, str]:
     )
 
 
-def _order(one: Sold, paid: bool) -> Row:
-    back = REFUND_FEN if paid and one.refunded else 0
+def _order(one: Sold, paid: bool, undone: bool) -> Row:
+    back = REFUND_FEN if paid and one.refunded and not undone else 0
     state = "pending" if not paid else "partially_refunded" if back else "paid"
     return {
         "id": _ids(one)[0],
@@ -200,7 +205,7 @@ def _charge(one: Sold) -> Row:
     }
 
 
-def _refund(one: Sold) -> Row:
+def _refund(one: Sold, done: bool) -> Row:
     order, _, charge = _ids(one)
     asked = one.moment + timedelta(minutes=1)
     return {
@@ -210,11 +215,12 @@ def _refund(one: Sold) -> Row:
         "n": 1,
         "amount_fen": REFUND_FEN,
         "reason": "withdrawn",
-        "state": "succeeded",
-        "version": 3,
+        "state": "succeeded" if done else "submitted",
+        "version": 3 if done else 2,
         "channel_refund_id": one.theirs,
-        "next_try_at": asked,
-        "succeeded_at": asked + timedelta(seconds=2),
+        # Nobody shall ask before the bill does.
+        "next_try_at": asked + timedelta(days=30),
+        "succeeded_at": asked + timedelta(seconds=2) if done else None,
         "created_at": asked,
     }
 

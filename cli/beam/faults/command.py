@@ -17,6 +17,7 @@ from ..demo import started
 from ..reports import Reports, keep
 from ..reports import folder as folder_of_reports
 from . import (
+    bill,
     channel,
     clocks,
     disks,
@@ -49,6 +50,8 @@ class Wish:
     cuts: int
     times: int
     """How often each death is repeated whose recovery is timed."""
+    lines: int = bill.LINES
+    """Of the channel's bill."""
 
 
 @contextlib.contextmanager
@@ -125,6 +128,10 @@ def _channel(place: Path, wish: Wish) -> dict[str, Any]:
     )
 
 
+def _bill(place: Path, wish: Wish) -> dict[str, Any]:
+    return bill.run(place, lines=wish.lines, seed=wish.seed)
+
+
 def _soak(place: Path, wish: Wish) -> dict[str, Any]:
     return soak.run(place, seconds=wish.seconds or SOAK_SECONDS, seed=wish.seed)
 
@@ -154,10 +161,11 @@ PARTS = {
     "power": Part("断电", _power, volumes.unavailable),
     "clock": Part("时钟跳变、夏令时、2 月 29 日", _clock, clocks.unavailable),
     "channel": Part("支付渠道中断", _channel),
+    "bill": Part("渠道账单与账目有差异", _bill),
     "soak": Part("长时间平稳运行", _soak),
 }
 QUICK = ("fire",)
-USUAL = tuple(name for name in PARTS if name not in ("channel", "soak"))
+USUAL = tuple(name for name in PARTS if name not in ("channel", "bill", "soak"))
 """What one run does without being asked for more; the others take very long."""
 
 

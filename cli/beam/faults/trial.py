@@ -43,6 +43,11 @@ class Trial:
         found: dict[str, str] = json.loads((self.data / "run.json").read_text())["services"]
         return found
 
+    def database(self, service: str) -> str:
+        """Address of a service's database, with the service's own rights."""
+        found: dict[str, str] = json.loads((self.data / "run.json").read_text())["postgres"]
+        return found[service]
+
     async def evidence(self) -> Evidence:
         """Everything as it stands; waits for what is away."""
         end = time.monotonic() + QUIET_SECONDS

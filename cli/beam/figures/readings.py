@@ -118,6 +118,22 @@ def channel_away(told: Reports) -> Taken:
     return judged(text, good, found, part=part)
 
 
+def bill_compared(told: Reports) -> Taken:
+    found = told.last("faults-bill")
+    if found is None:
+        return not_run("python -m beam faults --only bill")
+    wrong, changed = len(found["invented"]), found["changed_by_repeating"]
+    text = (
+        f"{found['lines']} lines in {found['compared_after']} s, "
+        f"{found['found']} of {found['planted']} differences found under their type, "
+        f"{wrong} more; again {found['repeated_after']} s, {len(changed)} changes"
+    )
+    good = found["compared_after"] <= 30 and not wrong and not changed
+    good = good and found["found"] == found["planted"] >= 50
+    part = f"{found['lines']} lines of 100000" if found["lines"] < 99_000 else ""
+    return judged(text, good, found, part=part, why=_busy(found))
+
+
 def soaked(told: Reports) -> Taken:
     found = told.last("faults-soak")
     if found is None:
@@ -184,7 +200,3 @@ def first_of(reads: Sequence[Read]) -> Read:
         )
 
     return read
-
-
-def never(why: str) -> Read:
-    return lambda told: not_run(why)

@@ -122,7 +122,8 @@ FIGURES: Sequence[Figure] = (
         13,
         "对账 10 万行",
         "<= 30 s, 50 seeded found",
-        readings.never("payment-svc has no daily reconciliation with the channel's bill"),
+        readings.bill_compared,
+        lambda run: run.faults("bill", "--lines", run.size(5_000, 100_000)),
     ),
     Figure(
         14,

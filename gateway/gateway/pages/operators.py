@@ -11,6 +11,7 @@ from kit.seals.checks import Finding
 from kit.views import View
 
 from ..refusals import NAMES
+from . import reconciliation
 from .layout import code, page, switches, table
 
 BACKUP_HOURS = 26
@@ -44,6 +45,8 @@ def render(said: dict[str, Any], view: View) -> str:
         f"<h2>{t('服务', 'Services')}</h2>{_services(said, view)}"
         f"<h2>{t('电子监察', 'Supervision')}</h2>{_supervision(said, view)}"
         f"<h2>{t('资金', 'Money')}</h2>{_money(said, view)}"
+        f"<h2>{t('对账', 'Reconciliation')}</h2>"
+        f"{reconciliation.render(said['reconciliation'], view)}"
         f"<h2>{t('封存的记录', 'Sealed records')}</h2>{_sealed(said, view)}"
         f"<h2>{t('备份', 'Backups')}</h2><p>{_backup(said, view)}</p>"
         f"<p>{t('数据与', 'The data and ')}{code('GET /v1/ops')}"
@@ -121,6 +124,8 @@ def _lines(said: dict[str, Any], view: View) -> Iterator[Line]:
             f"{code('GET /v1/refunds?state=error')} "
             + t("逐笔在商户平台处理。", "lists them; see to each at the channel."),
         )
+    for what, do in reconciliation.red(said["reconciliation"], view):
+        yield Line(what, do)
     if _backup_is_old(said):
         yield Line(t("超过一天没有备份", "No backup for more than a day"), code("make backup"))
 

@@ -1,0 +1,138 @@
+"""On `/ops`: the daily comparison of the channels' bills with our books."""
+
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from html import escape
+from typing import Any
+
+from kit.views import View
+
+from .layout import code, table
+
+STATES = {
+    "waiting": ("等账单", "waits for the bill"),
+    "matched": ("相符", "agrees"),
+    "differs": ("有差异", "differs"),
+    "closed": ("已处理完", "closed"),
+}
+TYPES = {
+    "amount_mismatch": ("金额或单号不符", "another amount or number"),
+    "local_not_paid": ("渠道已收,我方未记", "paid there, not booked here"),
+    "missing_local": ("我方没有的收款", "a payment that nobody here knows"),
+    "missing_remote": ("账单没有的收款", "a payment that no bill has"),
+    "refund_amount_mismatch": ("退款金额不符", "a refund of another amount"),
+    "refund_local_not_done": ("渠道已退,我方未记", "refunded there, not booked here"),
+    "refund_missing_local": ("我方没有的退款", "a refund that nobody here knows"),
+    "refund_missing_remote": ("账单没有的退款", "a refund that no bill has"),
+}
+"""As payment-svc names them; a type that is new there is shown by its name."""
+PROBLEMS = {
+    "not_ready": ("账单尚未生成", "the bill is not written yet"),
+    "no_answer": ("渠道没有回答", "the channel gives no answer"),
+}
+"""Why there is no bill; anything else is what is wrong with it."""
+
+
+def red(found: Mapping[str, Any] | None, view: View) -> Iterator[tuple[str, str]]:
+    """What somebody has to see to, and what to do; HTML."""
+    t = view.t
+    if found is None:
+        return
+    count = sum(one["count"] for one in found["open"])
+    if count:
+        age = max(_days(one["oldest_at"]) for one in found["open"])
+        yield (
+            t(f"{count} 项对账差异未处理", f"{count} differences with the channel's bill are open")
+            + t(f",最早 {age} 天前", f", the oldest for {age} days"),
+            f"{code('GET /v1/reconciliations/{id}/differences')} "
+            + t(
+                "逐项核对,无法自动补齐的写明原因后结清。",
+                "lists them; compare each with the channel, settle with a reason what does not "
+                "mend itself.",
+            ),
+        )
+    late = [one for one in found["unended_days"] if one["state"] == "waiting"]
+    if late:
+        days = ", ".join(f"{one['channel']} {one['day']}" for one in late[:5])
+        why = sorted({_problem(one["problem"], view) for one in late})
+        yield (
+            f"{t('没有对账的日期', 'Days without a reconciliation')}: {escape(days)}"
+            f"{'…' if len(late) > 5 else ''} ({'; '.join(why)})",
+            t(
+                "尚未生成和没有回答会自动重试;账单不可信时不要入账,联系渠道。",
+                "What is not written yet and what does not answer is asked for again by itself; "
+                "a bill that cannot be believed is not booked: talk to the channel.",
+            ),
+        )
+
+
+def render(found: Mapping[str, Any] | None, view: View) -> str:
+    """Tables of the last days, of what is open by type, and of the days that have no end yet."""
+    t = view.t
+    if found is None:
+        return f"<p>{t('缴费服务没有回答。', 'Payment gives no answer.')}</p>"
+    if not found["last"]:
+        return f"<p>{t('还没有可对账的日期。', 'There is no day to reconcile yet.')}</p>"
+    return _last(found, view) + _open(found, view) + _unended(found, view)
+
+
+def _last(found: Mapping[str, Any], view: View) -> str:
+    t = view.t
+    rows = [
+        (
+            escape(one["channel"]),
+            escape(one["day"]),
+            _state(one, view),
+            str(one["lines"]),
+            escape(one["finished_at"] or "–"),
+        )
+        for one in found["last"]
+    ]
+    heads = (
+        t("渠道", "Channel"),
+        t("日期", "Day"),
+        t("状态", "State"),
+        t("账单行数", "Lines of the bill"),
+        t("完成时间", "Finished at"),
+    )
+    return table(t("最近一次对账", "Last reconciliation"), heads, rows)
+
+
+def _open(found: Mapping[str, Any], view: View) -> str:
+    t = view.t
+    rows = [
+        (
+            escape(t(*TYPES.get(one["type"], (one["type"],) * 2))),
+            str(one["count"]),
+            str(_days(one["oldest_at"])),
+        )
+        for one in found["open"]
+    ]
+    heads = t("差异", "Difference"), t("项", "How many"), t("最早(天)", "Oldest (days)")
+    return table(t("未处理的差异", "Open differences"), heads, rows) if rows else ""
+
+
+def _unended(found: Mapping[str, Any], view: View) -> str:
+    t = view.t
+    rows = [
+        (escape(one["channel"]), escape(one["day"]), _state(one, view))
+        for one in found["unended_days"]
+    ]
+    heads = t("渠道", "Channel"), t("日期", "Day"), t("状态", "State")
+    return table(t("没有结束的日期", "Days without an end"), heads, rows) if rows else ""
+
+
+def _state(one: Mapping[str, Any], view: View) -> str:
+    said = escape(view.t(*STATES.get(one["state"], (one["state"],) * 2)))
+    if one["state"] == "waiting" and one["problem"]:
+        said += f": {_problem(one['problem'], view)}"
+    return said
+
+
+def _problem(problem: str | None, view: View) -> str:
+    wrong = f"账单不可信({problem})", f"the bill cannot be believed ({problem})"
+    return escape(view.t(*PROBLEMS.get(problem or "not_ready", wrong)))
+
+
+def _days(moment: str) -> int:
+    return max(0, (datetime.now(UTC) - datetime.fromisoformat(moment)).days)
