@@ -27,7 +27,7 @@ LATE_SECONDS = 10.0
 
 
 class ReconciledDay(BaseModel):
-    """A day of a payment channel, compared with its bill."""
+    """The newest day of a payment channel whose bill was read."""
 
     channel: str
     day: date
@@ -35,31 +35,39 @@ class ReconciledDay(BaseModel):
     """`waiting` for the bill, `matched`, `differs`, `closed` (differences were seen to)."""
     problem: str | None
     """Why there is no bill yet, or why it cannot be believed."""
-
-
-class LastReconciledDay(ReconciledDay):
-    """The newest day of a channel."""
-
     lines: int
     """Of the bill: payments and refunds."""
     finished_at: datetime | None
 
 
-class OpenDifferences(BaseModel):
+class Open(BaseModel):
     """Differences of one type that nobody has ended yet."""
 
-    type: str
     count: int
     oldest_at: datetime
 
 
-class Reconciled(BaseModel):
+class OpenDifferences(BaseModel):
+    """What of bills and books does not agree, by type."""
+
+    count: int
+    oldest_at: datetime | None
+    types: dict[str, Open]
+
+
+class DaysUnreconciled(BaseModel):
+    """Days whose bill was due and that are neither matched nor closed."""
+
+    count: int
+    oldest_day: date | None
+
+
+class Reconciliation(BaseModel):
     """How our books agree with the channels' daily bills."""
 
-    last: list[LastReconciledDay]
-    open: list[OpenDifferences]
-    unended_days: list[ReconciledDay]
-    """Days whose bill was due and that have come to no end, oldest first."""
+    last: list[ReconciledDay]
+    differences_open: OpenDifferences
+    days_unreconciled: DaysUnreconciled
 
 
 class PlatformState(BaseModel):
@@ -83,7 +91,7 @@ class PlatformState(BaseModel):
     """Departments' tasks whose time is over; null: case-svc does not say."""
     refused_refunds: int | None
     """Refunds for a person to see to; null: payment-svc does not say."""
-    reconciliation: Reconciled | None
+    reconciliation: Reconciliation | None
     """Null: payment-svc does not say."""
     backup_at: datetime | None
     """Of the last backup that has every database; null: there is none."""
@@ -138,7 +146,7 @@ async def overview(
         "sealed_elsewhere": _sealed_elsewhere(services),
         "overdue_tasks": _of(services, "case", "boards", "supervision", "overdue"),
         "refused_refunds": _of(services, "payment", "boards", "money", "refunds_refused", "count"),
-        "reconciliation": _of(services, "payment", "boards", "money", "reconciliation"),
+        "reconciliation": _reconciliation(services),
         "backup_at": _backup(services),
         "services": services,
     }
@@ -169,6 +177,17 @@ def _sealed_elsewhere(services: Mapping[str, Any]) -> list[str]:
         if own["blocks"] < head["block"] or not same:
             behind.append(service)
     return behind
+
+
+def _reconciliation(services: Mapping[str, Any]) -> dict[str, Any] | None:
+    board = _of(services, "payment", "boards", "money")
+    if board is None or "reconciliations" not in board:
+        return None
+    return {
+        "last": board["reconciliations"],
+        "differences_open": board["differences_open"],
+        "days_unreconciled": board["days_unreconciled"],
+    }
 
 
 def _backup(services: Mapping[str, Any]) -> str | None:

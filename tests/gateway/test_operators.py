@@ -3,6 +3,8 @@
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+import pytest
+
 from gateway.pages import operators
 from kit.views import View
 
@@ -26,6 +28,27 @@ def state(**more: Any) -> dict[str, Any]:
     }
 
 
+def reconciled(
+    state: str = "", problem: str | None = None, types: dict[str, Any] | None = None
+) -> dict[str, Any]:
+    """What `GET /v1/ops` says of the one channel; without a state there was no day yet."""
+    day = {
+        "channel": "wechat", "day": "2026-11-21", "state": state, "problem": problem,
+        "lines": 12_345, "finished_at": None,
+    }  # fmt: skip
+    types = types or {}
+    late = state in ("waiting", "differs")
+    return {
+        "last": [day] if state else [],
+        "differences_open": {
+            "count": sum(one["count"] for one in types.values()),
+            "oldest_at": min((one["oldest_at"] for one in types.values()), default=None),
+            "types": types,
+        },
+        "days_unreconciled": {"count": int(late), "oldest_day": day["day"] if late else None},
+    }
+
+
 def whole(**more: Any) -> dict[str, Any]:
     return {
         "at": AT,
@@ -38,7 +61,7 @@ def whole(**more: Any) -> dict[str, Any]:
         "sealed_elsewhere": [],
         "overdue_tasks": 0,
         "refused_refunds": 0,
-        "reconciliation": {"last": [], "open": [], "unended_days": []},
+        "reconciliation": reconciled(),
         "backup_at": "2999-01-01T00:00:00+00:00",
         "services": {"case": state()},
         **more,
@@ -84,41 +107,39 @@ def test_every_red_line_says_what_to_do() -> None:
         assert do in page, do
 
 
-def day(state: str, problem: str | None = None) -> dict[str, Any]:
-    return {"channel": "wechat", "day": "2026-11-21", "state": state, "problem": problem}
-
-
-def test_reconciliation_shows_the_last_day_what_is_open_and_what_has_no_end() -> None:
-    last = day("differs") | {"lines": 12_345, "finished_at": None}
-    kinds = [
-        {"type": "missing_local", "count": 2, "oldest_at": "2020-01-01T00:00:00+00:00"},
-        {"type": "quite_new", "count": 1, "oldest_at": "2999-01-01T00:00:00+00:00"},
-    ]
-    found = {
-        "last": [last],
-        "open": kinds,
-        "unended_days": [
-            day("waiting", "wrong_hash"),
-            day("waiting", "not_ready"),
-            day("waiting"),
-            day("differs"),
-        ],
-    }
-    page = shown(reconciliation=found)
+def test_reconciliation_shows_the_last_day_and_what_is_open() -> None:
+    ancient, future = "2020-01-01T00:00:00+00:00", "2999-01-01T00:00:00+00:00"
+    differs = reconciled(
+        "differs",
+        types={
+            "missing_local": {"count": 2, "oldest_at": ancient},
+            "quite_<b>new": {"count": 1, "oldest_at": future},
+        },
+    )
+    page = shown(reconciliation=differs)
     for text in (
-        "12345", "有差异", "我方没有的收款", "quite_new", "3 项对账差异未处理", "结清",
-        "没有对账的日期", "账单不可信(wrong_hash)", "账单尚未生成",
+        "12345", "有差异", "我方没有的收款", "quite_&lt;b&gt;new", "3 项对账差异未处理",
+        "state=differs", "结清",
     ):  # fmt: skip
         assert text in page, text
-    english = operators.render(whole(reconciliation=found), View(english=True))
-    assert "3 differences with the channel&#x27;s bill" in english or (
-        "3 differences with the channel's bill" in english
-    )
-    assert "the bill cannot be believed (wrong_hash)" in english
-    away = shown(reconciliation=None)
-    assert "缴费服务没有回答" in away
-    done = {**found, "open": [], "unended_days": [], "last": [last | day("matched")]}
-    assert "一切正常" in shown(reconciliation=done)
+    english = operators.render(whole(reconciliation=differs), View(english=True))
+    assert "3 differences with bills of channels are open" in english
+    assert "一切正常" in shown(reconciliation=reconciled("matched"))
+    assert "缴费服务没有回答" in shown(reconciliation=None)
+
+
+@pytest.mark.parametrize(
+    ("problem", "told"),
+    [
+        ("not_ready", "账单尚未生成"),
+        ("no_answer", "渠道没有回答"),
+        ("wrong_hash", "账单不可信(wrong_hash)"),
+    ],
+)
+def test_a_day_without_a_bill_says_why(problem: str, told: str) -> None:
+    page = shown(reconciliation=reconciled("waiting", problem))
+    assert "1 天没有对完账,最早 2026-11-21" in page
+    assert told in page
 
 
 def test_a_changed_record_is_named_with_what_to_do() -> None:

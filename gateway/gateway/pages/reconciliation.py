@@ -38,42 +38,44 @@ def red(found: Mapping[str, Any] | None, view: View) -> Iterator[tuple[str, str]
     t = view.t
     if found is None:
         return
-    count = sum(one["count"] for one in found["open"])
-    if count:
-        age = max(_days(one["oldest_at"]) for one in found["open"])
+    differences, days = found["differences_open"], found["days_unreconciled"]
+    if differences["count"]:
+        count, age = differences["count"], _days(differences["oldest_at"])
         yield (
-            t(f"{count} 项对账差异未处理", f"{count} differences with the channel's bill are open")
+            t(f"{count} 项对账差异未处理", f"{count} differences with bills of channels are open")
             + t(f",最早 {age} 天前", f", the oldest for {age} days"),
-            f"{code('GET /v1/reconciliations/{id}/differences')} "
+            f"{code('GET /v1/reconciliations?state=differs')} "
             + t(
-                "逐项核对,无法自动补齐的写明原因后结清。",
-                "lists them; compare each with the channel, settle with a reason what does not "
-                "mend itself.",
+                "逐项到商户平台核对;不能自动补齐的,写明原因后结清。",
+                "and their differences: compare each at the channel; settle with a reason what "
+                "does not mend itself.",
             ),
         )
-    late = [one for one in found["unended_days"] if one["state"] == "waiting"]
-    if late:
-        days = ", ".join(f"{one['channel']} {one['day']}" for one in late[:5])
-        why = sorted({_problem(one["problem"], view) for one in late})
+    if days["count"]:
         yield (
-            f"{t('没有对账的日期', 'Days without a reconciliation')}: {escape(days)}"
-            f"{'…' if len(late) > 5 else ''} ({'; '.join(why)})",
             t(
-                "尚未生成和没有回答会自动重试;账单不可信时不要入账,联系渠道。",
-                "What is not written yet and what does not answer is asked for again by itself; "
-                "a bill that cannot be believed is not booked: talk to the channel.",
+                f"{days['count']} 天没有对完账,最早 {days['oldest_day']}",
+                f"{days['count']} days are not reconciled, the oldest is {days['oldest_day']}",
+            ),
+            f"{code('GET /v1/reconciliations')} "
+            + t(
+                "的 problem 说明原因:账单未生成、渠道没有回答时会自动重试;账单不可信时不入账,"
+                "请联系渠道。",
+                "tells the problem: what is not written yet and who does not answer is asked "
+                "again by itself; a bill that cannot be believed is not booked, talk to the "
+                "channel.",
             ),
         )
 
 
 def render(found: Mapping[str, Any] | None, view: View) -> str:
-    """Tables of the last days, of what is open by type, and of the days that have no end yet."""
+    """Tables of each channel's last day, and of what is open by type."""
     t = view.t
     if found is None:
         return f"<p>{t('缴费服务没有回答。', 'Payment gives no answer.')}</p>"
     if not found["last"]:
         return f"<p>{t('还没有可对账的日期。', 'There is no day to reconcile yet.')}</p>"
-    return _last(found, view) + _open(found, view) + _unended(found, view)
+    return _last(found, view) + _open(found, view)
 
 
 def _last(found: Mapping[str, Any], view: View) -> str:
@@ -101,37 +103,23 @@ def _last(found: Mapping[str, Any], view: View) -> str:
 def _open(found: Mapping[str, Any], view: View) -> str:
     t = view.t
     rows = [
-        (
-            escape(t(*TYPES.get(one["type"], (one["type"],) * 2))),
-            str(one["count"]),
-            str(_days(one["oldest_at"])),
-        )
-        for one in found["open"]
+        (escape(t(*TYPES.get(name, (name, name)))), str(one["count"]), str(_days(one["oldest_at"])))
+        for name, one in found["differences_open"]["types"].items()
     ]
     heads = t("差异", "Difference"), t("项", "How many"), t("最早(天)", "Oldest (days)")
     return table(t("未处理的差异", "Open differences"), heads, rows) if rows else ""
 
 
-def _unended(found: Mapping[str, Any], view: View) -> str:
-    t = view.t
-    rows = [
-        (escape(one["channel"]), escape(one["day"]), _state(one, view))
-        for one in found["unended_days"]
-    ]
-    heads = t("渠道", "Channel"), t("日期", "Day"), t("状态", "State")
-    return table(t("没有结束的日期", "Days without an end"), heads, rows) if rows else ""
-
-
 def _state(one: Mapping[str, Any], view: View) -> str:
     said = escape(view.t(*STATES.get(one["state"], (one["state"],) * 2)))
-    if one["state"] == "waiting" and one["problem"]:
+    if one["problem"]:
         said += f": {_problem(one['problem'], view)}"
     return said
 
 
-def _problem(problem: str | None, view: View) -> str:
+def _problem(problem: str, view: View) -> str:
     wrong = f"账单不可信({problem})", f"the bill cannot be believed ({problem})"
-    return escape(view.t(*PROBLEMS.get(problem or "not_ready", wrong)))
+    return escape(view.t(*PROBLEMS.get(problem, wrong)))
 
 
 def _days(moment: str) -> int:
