@@ -49,6 +49,7 @@ def build(
         refund_notify_url=f"{listener.url}/callbacks/wechat/refund",
         client=http,
         timeout=timeout,
+        bill_timeout=timeout,
     )
 
 

@@ -43,7 +43,8 @@ _EVERYTHING = """
             from reconciliation r where r.id = $1)::text as run,
            (select md5(string_agg(l::text, '' order by transaction_id, refund_id))
             from bill_line l) as lines,
-           (select count(*) from outbox) as events, (select count(*) from ledger_txn) as bookings
+           (select count(*) from outbox where subject not like '%audit_sealed%') as events,
+           (select count(*) from ledger_txn) as bookings
 """
 
 
@@ -84,7 +85,8 @@ class Day:
         return {row["subject"]: row["type"] for row in rows}
 
     async def asked(self) -> None:
-        """Wait until the channel was asked about every difference that it can tell of."""
+        """Wait until the channel was asked about every difference that it can tell of, and the
+        day stands as its answers leave it."""
         query = (
             "select count(*) from difference"
             " where state = 'open' and next_at is not null and tries = 0"
@@ -94,6 +96,10 @@ class Day:
             if time.monotonic() > end:
                 raise TimeoutError(f"not asked within {WAIT_SECONDS:.0f} s")
             await asyncio.sleep(0.2)
+        run_id, before = (await self.run())["id"], None
+        while (now := await self.everything(run_id)) != before and time.monotonic() < end:
+            before = now
+            await asyncio.sleep(3)
 
     async def everything(self, run_id: str) -> Mapping[str, Any]:
         return dict(await self._db.fetchrow(_EVERYTHING, run_id))

@@ -89,8 +89,9 @@ class WeChat:
     """The `Channel` for WeChat Pay. Build one per process and share it.
 
     `notify_url` and `refund_notify_url` are ours, https in production, without a query.
-    `timeout` in seconds holds for each call, `bill_timeout` for the download of a whole bill, of
-    which `bill_bytes` at most are read. `client` stays the caller's to close.
+    `timeout` in seconds holds for each call, `bill_timeout` for a bill, for which nobody waits: for
+    asking and for its download; `bill_bytes` at most are read of it. `client` stays the caller's
+    to close.
     """
 
     name = "wechat"
@@ -104,7 +105,7 @@ class WeChat:
         client: httpx.AsyncClient,
         refund_notify_url: str | None = None,
         timeout: float = 6.0,
-        bill_timeout: float = 300.0,
+        bill_timeout: float = 60.0,
         bill_bytes: int = 512 << 20,
         now: Callable[[], float] = time.time,
     ) -> None:
@@ -202,7 +203,7 @@ class WeChat:
         """See `Channel.bill`. The file is fetched, checked and read in one go."""
         query = urlencode({"bill_date": day.isoformat(), "bill_type": "ALL", "tar_type": "GZIP"})
         try:
-            told = await self._call("GET", f"{_BILLS}?{query}")
+            told = await self._call("GET", f"{_BILLS}?{query}", seconds=self._bill_timeout)
         except Refused as refused:
             if refused.code == "NO_STATEMENT_EXIST":
                 raise NoBill(day.isoformat()) from None
@@ -308,10 +309,15 @@ class WeChat:
         return found
 
     async def _call(
-        self, method: str, target: str, payload: Mapping[str, Any] | None = None
+        self,
+        method: str,
+        target: str,
+        payload: Mapping[str, Any] | None = None,
+        *,
+        seconds: float | None = None,
     ) -> dict[str, Any]:
         """One signed call with a verified answer; an empty answer is an empty dict."""
-        answer = await self._send(method, target, payload)
+        answer = await self._send(method, target, payload, seconds)
         status = answer.status_code
         # A refusal of our own signature cannot be signed for us; it did nothing in any case.
         if status >= 500 or status in (401, 429):
@@ -324,9 +330,13 @@ class WeChat:
         raise Unknown(f"WeChat Pay answered {status}")
 
     async def _send(
-        self, method: str, target: str, payload: Mapping[str, Any] | None = None
+        self,
+        method: str,
+        target: str,
+        payload: Mapping[str, Any] | None = None,
+        seconds: float | None = None,
     ) -> httpx.Response:
-        request = self._request(method, target, payload)
+        request = self._request(method, target, payload, seconds)
         try:
             return await self._client.send(request, follow_redirects=False)
         except httpx.HTTPError as error:
@@ -334,13 +344,17 @@ class WeChat:
             raise Unknown(f"no answer from WeChat Pay ({type(error).__name__})") from None
 
     def _request(
-        self, method: str, target: str, payload: Mapping[str, Any] | None = None
+        self,
+        method: str,
+        target: str,
+        payload: Mapping[str, Any] | None = None,
+        seconds: float | None = None,
     ) -> httpx.Request:
         body = b""
         if payload is not None:
             body = json.dumps(payload, ensure_ascii=False, separators=(",", ":")).encode()
         request = self._client.build_request(
-            method, self._base_url + target, content=body or None, timeout=self._timeout
+            method, self._base_url + target, content=body or None, timeout=seconds or self._timeout
         )
         m = self._merchant
         request.headers["Authorization"] = authorization(
