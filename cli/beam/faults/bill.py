@@ -3,6 +3,7 @@ the comparison takes, whether each is found under its own type, and that doing i
 nothing."""
 
 import asyncio
+import json
 import time
 from collections.abc import Mapping
 from datetime import date, datetime, timedelta
@@ -12,30 +13,23 @@ from typing import Any
 import asyncpg
 import httpx
 
-from sandbox.wechat.bills import BEIJING
+from kit.clock import city_day, now
 
 from ..demo import started
+from ..figures import discrepancies
 from ..journey.stage import Stage
 from ..journey.steps import LOGINS, OPERATOR
-from . import busy_day
-from .busy_day import Sold
 from .checks import Violation
+from .killer import family
+from .recovery import cpu_seconds
 from .trial import Trial, trial
 
 LINES = 100_000
+WRONG = 50
+AT_ONCE = 10_000
+"""Rows that the sandbox is given in one request."""
 AGO = timedelta(days=2)
 WAIT_SECONDS = 600.0
-PLANTED = {
-    "amount_mismatch": 7,
-    "local_not_paid": 7,
-    "missing_local": 6,
-    "missing_remote": 6,
-    "refund_amount_mismatch": 6,
-    "refund_local_not_done": 6,
-    "refund_missing_local": 6,
-    "refund_missing_remote": 6,
-}
-"""How many differences of each type there are."""
 _EVERYTHING = """
     select (select json_agg(to_jsonb(d) - array['next_at', 'tries'] order by d.id)::text
             from difference d where reconciliation_id = $1) as differences,
@@ -58,7 +52,7 @@ class Day:
         """The row of the reconciliation; empty before there is one."""
         found = await self._db.fetchrow(
             "select * from reconciliation where channel = $1 and day = $2",
-            busy_day.CHANNEL,
+            discrepancies.CHANNEL,
             self._day,
         )
         return dict(found) if found else {}
@@ -79,110 +73,74 @@ class Day:
         rows = await self._db.fetch(
             "select d.subject, d.type from difference d join reconciliation r"
             " on r.id = d.reconciliation_id where r.channel = $1 and r.day = $2",
-            busy_day.CHANNEL,
+            discrepancies.CHANNEL,
             self._day,
         )
         return {row["subject"]: row["type"] for row in rows}
 
     async def asked(self) -> None:
-        """Wait until the channel was asked about every difference that it can tell of, and the
-        day stands as its answers leave it."""
-        query = (
-            "select count(*) from difference"
-            " where state = 'open' and next_at is not null and tries = 0"
-        )
+        """Wait until the days before were read, from which the payments are that the day's refunds
+        give back, the channel was asked about every difference that it can tell of, and the day
+        stands as its answers leave it."""
+        query = """
+            select (select count(*) from reconciliation where day < $1 and started_at is null)
+                 + (select count(*) from reconciliation where review_at <= now())
+                 + (select count(*) from difference
+                    where state = 'open' and next_at is not null and tries = 0)
+        """
         end = time.monotonic() + WAIT_SECONDS
-        while await self._db.fetchval(query):
+        while await self._db.fetchval(query, self._day):
             if time.monotonic() > end:
                 raise TimeoutError(f"not asked within {WAIT_SECONDS:.0f} s")
             await asyncio.sleep(0.2)
         run_id, before = (await self.run())["id"], None
-        while (now := await self.everything(run_id)) != before and time.monotonic() < end:
-            before = now
+        while (here := await self.everything(run_id)) != before and time.monotonic() < end:
+            before = here
             await asyncio.sleep(3)
 
     async def everything(self, run_id: str) -> Mapping[str, Any]:
         return dict(await self._db.fetchrow(_EVERYTHING, run_id))
 
 
-def planned(all_: list[Sold]) -> dict[str, list[Sold]]:
-    """Which payments each type of difference is made with: none of them twice."""
-    plain = [one for one in all_ if not one.refunded]
-    refunded = [one for one in all_ if one.refunded]
-    found: dict[str, list[Sold]] = {}
-    for n, (type_, count) in enumerate(PLANTED.items()):
-        some = refunded if type_.startswith("refund_") else plain
-        step = len(some) // (count * len(PLANTED))
-        found[type_] = [some[(i * len(PLANTED) + n) * step] for i in range(count)]
-    return found
+async def fill(the: Trial, made: discrepancies.Day) -> None:
+    """Both books, the channel's first; its bill is held back until ours is written, too."""
+    sandbox = the.crowd.place.sandbox
+    async with httpx.AsyncClient(base_url=sandbox, timeout=120, trust_env=False) as client:
 
+        async def tell(path: str, **body: Any) -> None:
+            (await client.post(f"/_sim/wechat/bills/{path}", json=body)).raise_for_status()
 
-async def plant(the: Trial, all_: list[Sold], day: date) -> dict[str, str]:
-    """Fill both books and put the differences between them; subject → type of each."""
-    wrong, sandbox = planned(all_), the.crowd.place.sandbox
-    subjects: dict[str, str] = {}
-    async with httpx.AsyncClient(base_url=sandbox, timeout=60, trust_env=False) as client:
-
-        async def edit(act: str, **told: Any) -> Mapping[str, Any]:
-            path, body = f"/_sim/wechat/bills/{act}", {"day": day.isoformat(), **told}
-            answer = (await client.post(path, json=body)).raise_for_status()
-            found: Mapping[str, Any] = answer.json() if answer.content else {}
-            return found
-
-        await edit("days", state="creating")
-        await busy_day.theirs(sandbox, all_)
-        for type_, some in wrong.items():
-            for one in some:
-                subject = f"trade:{one.transaction_id}"
-                if type_.startswith("refund_"):
-                    subject = f"refund:{one.refund_id}"
-                match type_:
-                    case "amount_mismatch":
-                        await edit("alter", number=one.transaction_id, amount=one.fen + 1)
-                    case "refund_amount_mismatch":
-                        await edit("alter", number=one.refund_id, amount=busy_day.REFUND_FEN + 1)
-                    case "missing_remote":
-                        await edit("drop", number=one.transaction_id)
-                    case "refund_missing_remote":
-                        await edit("drop", number=one.refund_id)
-                    case "missing_local":
-                        told = await edit("add", out_trade_no=f"foreign{one.n}", amount=one.fen)
-                        subject = f"trade:{told['transaction_id']}"
-                    case "refund_missing_local":
-                        number = f"foreign{one.n}"
-                        await edit(
-                            "add", out_trade_no=one.trade_no, out_refund_no=number, amount=1,
-                            transaction_id=one.transaction_id,
-                        )  # fmt: skip
-                        subject = f"refund:{number}"
-                subjects[subject] = type_
-    await busy_day.ours(
-        the.database("payment"),
-        all_,
-        unpaid={one.n for one in wrong["local_not_paid"]},
-        undone={one.n for one in wrong["refund_local_not_done"]},
-    )
-    async with httpx.AsyncClient(base_url=sandbox, timeout=60, trust_env=False) as client:
-        body = {"day": day.isoformat(), "state": "ready"}
-        (await client.post("/_sim/wechat/bills/days", json=body)).raise_for_status()
-    return subjects
+        await tell("days", day=made.day.isoformat(), state="creating")
+        for kind, rows in (("payments", made.payments), ("refunds", made.refunds)):
+            for start in range(0, len(rows), AT_ONCE):
+                await tell("seed", **{kind: rows[start : start + AT_ONCE]})
+        db = await asyncpg.connect(the.database("payment"), timeout=5)
+        try:
+            await discrepancies.fill(db, made)
+        finally:
+            await db.close()
+        await tell("days", day=made.day.isoformat(), state="ready")
 
 
 async def compared(the: Trial, *, lines: int) -> None:
     """Fill the day, reconcile it, look at what was found, reconcile it again."""
-    day = datetime.now(BEIJING).date() - AGO
-    wanted = await plant(the, busy_day.sold(day, lines), day)
+    day = city_day(now()) - AGO
+    made = discrepancies.make(day, lines=lines, wrong=WRONG)
+    wanted = dict(made.wrong)
+    await fill(the, made)
     stage, db = Stage(the.crowd.place), await asyncpg.connect(the.database("payment"), timeout=5)
     try:
         operator, seen = await stage.door(OPERATOR, LOGINS[OPERATOR]), Day(db, day)
 
         async def again(after: datetime | None) -> tuple[Mapping[str, Any], float]:
             began = time.monotonic()
-            asked = {"channel": busy_day.CHANNEL, "day": day.isoformat()}
-            await operator.call("POST", "/v1/reconciliations", body=asked, status=(201, 202))
+            asked = {"channel": discrepancies.CHANNEL, "day": day.isoformat()}
+            await operator.call("POST", "/v1/reconciliations", body=asked, status=201)
             return await seen.after(after), time.monotonic() - began
 
+        used = _cpu_seconds(the)
         run, seconds = await again((await seen.run()).get("started_at"))
+        spent = _cpu_seconds(the) - used
         found = await seen.types()
         await seen.asked()
         before = await seen.everything(run["id"])
@@ -192,6 +150,7 @@ async def compared(the: Trial, *, lines: int) -> None:
         await db.close()
         await stage.close()
     changed = [name for name in before if before[name] != after[name]]
+    moved = _moved(before["run"], after["run"])
     missed = {s: t for s, t in wanted.items() if found.get(s) != t}
     invented = {s: t for s, t in found.items() if s not in wanted}
     for what in (*missed.items(), *invented.items(), *(f"{name} by repeating" for name in changed)):
@@ -205,8 +164,21 @@ async def compared(the: Trial, *, lines: int) -> None:
         "compared_after": round(seconds, 1),
         "repeated_after": round(repeat_seconds, 1),
         "changed_by_repeating": changed,
+        "moved_by_repeating": moved,
+        "cpu_seconds": round(spent, 1),
         "unexplained_fen": second["moved_fen"] - second["booked_fen"],
     }
+
+
+def _moved(before: str, after: str) -> dict[str, list[Any]]:
+    """Columns of the reconciliation that a second run changed."""
+    was, is_ = json.loads(before), json.loads(after)
+    return {name: [was[name], is_[name]] for name in was if was[name] != is_[name]}
+
+
+def _cpu_seconds(the: Trial) -> float:
+    """Of the whole platform so far: what a busy machine lengthens least."""
+    return sum(map(cpu_seconds, family(the.data)))
 
 
 def run(place: Path, *, lines: int, seed: int) -> dict[str, Any]:

@@ -88,7 +88,7 @@ def _kill_everything(data: Path) -> None:
                 os.kill(pid, number)
 
 
-def _cpu_seconds(pid: int) -> float:
+def cpu_seconds(pid: int) -> float:
     """Of a process so far, which a busy machine lengthens less than the seconds on the wall."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
@@ -127,7 +127,7 @@ async def _deaths(place: Path, seed: int, times: int) -> dict[str, Any]:
                 watch.note("started again")
                 start = asyncio.to_thread(stack.enter_context, started(data, **environment))
                 await asyncio.gather(start, watch.well())
-                spent.append(sum(map(_cpu_seconds, family(data))))
+                spent.append(sum(map(cpu_seconds, family(data))))
                 assert services == the.services
                 found["everything"].append(watch)
             await the.crowd.many(2)
