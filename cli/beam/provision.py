@@ -60,7 +60,7 @@ async def provision(admin_url: str, services: Mapping[str, tuple[str, str]]) -> 
     `admin_url` is postgresql://… of a role that may create roles and databases. Also refuses a
     server that would lose acknowledged commits: raises RuntimeError.
     """
-    conn = await asyncpg.connect(for_asyncpg(admin_url), timeout=10, command_timeout=60)
+    conn = await asyncpg.connect(for_asyncpg(admin_url), timeout=60, command_timeout=60)
     try:
         await _check_durable(conn)
         roles = {r["rolname"] for r in await conn.fetch("select rolname from pg_roles")}

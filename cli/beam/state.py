@@ -11,6 +11,8 @@ import asyncpg
 from .place import write_whole
 
 DEMO_PASSWORD = "Beam-demo-2026"
+SECONDS = 60
+"""A machine that starts everything at once, beside other work, may take long to answer."""
 _DEMO = (
     ("市民 张三 (citizen)", "13800000001", "acc_zhangsan"),
     ("市民 李四 (citizen)", "13800000002", "acc_lisi"),
@@ -97,7 +99,7 @@ class Migrated:
 
     async def _version(self) -> str | None:
         try:
-            conn = await asyncpg.connect(self._url, timeout=10, command_timeout=10)
+            conn = await asyncpg.connect(self._url, timeout=SECONDS, command_timeout=SECONDS)
             try:
                 version: str | None = await conn.fetchval("select version_num from alembic_version")
             finally:
