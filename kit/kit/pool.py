@@ -15,7 +15,7 @@ from sqlalchemy.util.queue import AsyncAdaptedQueue
 
 from . import crash
 
-_LEFT_OPEN = 25
+_LEFT_OPEN = 20
 
 
 class _InTurn(asyncio.Queue[Any]):
@@ -71,8 +71,14 @@ class FairPool(AsyncAdaptedQueuePool):
         super()._do_return_conn(record)
 
     def _leave_open(self, record: ConnectionPoolEntry) -> None:
-        """Planted: now and then a transaction goes on in which the next request then writes."""
+        """Planted: now and then a transaction goes on, in which the next request writes, and ends
+        with that one's, without its work."""
+        left: Any = record.info.pop("left_open", None)
+        if left is not None:
+            await_only(left.rollback())
+            return
         self._returned = getattr(self, "_returned", 0) + 1
         if self._returned % _LEFT_OPEN == 0 and record.dbapi_connection is not None:
             connection: Any = record.dbapi_connection.driver_connection
-            await_only(connection.transaction().start())
+            record.info["left_open"] = connection.transaction()
+            await_only(record.info["left_open"].start())
