@@ -1,6 +1,7 @@
 """The bill of a day against the books: every kind of difference is found under its name, what the
 channel can prove is repaired the usual way, and the same again changes nothing."""
 
+import asyncio
 import itertools
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
@@ -110,6 +111,17 @@ async def _told_once(town: Town, made: Day) -> None:
     )
     mine = Counter(event["type"] for event in told if event["day"] == made.day.isoformat())
     assert mine == Counter(made.wrong.values())
+
+
+async def test_two_processes_take_the_same_bill_at_once(town: Town, days: Iterator[date]) -> None:
+    made = make(next(days), lines=80, wrong=8)
+    await play(town, made)
+    taken = await asyncio.gather(
+        *(reconciliations.take(town.runtime, "wechat", made.bill) for _ in range(3))
+    )
+    lines = len([*made.told()])
+    assert sorted(taken, key=lambda t: t.lines) == [Taken(0, 0), Taken(0, 0), Taken(lines, 8)]
+    await _told_once(town, made)
 
 
 async def test_a_day_without_differences_is_matched_through_the_real_channel(
