@@ -10,13 +10,15 @@ from pathlib import Path
 from typing import Any
 
 from ..demo import started
+from . import scenes
 from .disks import merged
 from .trial import trial
 
 _LIBRARY = "faketime/libfaketimeMT.so.1"
 PATIENCE = 180.0
 HOUR = 3600.0
-STEP_SECONDS = 6.0
+STEP_SECONDS = 8.0
+"""Longer than a round of sealing, see `scenes.sealed`."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,9 @@ async def _night(data: Path, file: Path, night: Night, shift: float, seed: int) 
             if jump:
                 the.killer.struck.append(f"clock {jump:+.0f} s")
             await asyncio.sleep(STEP_SECONDS)
+            # What was written while the clock was wrong and sealed only after it was right again
+            # looks dated back, as indeed it is: a person accepts that. Not what is tried here.
+            await scenes.sealed(the)
         await walking
         # Whoever passes midnight, passes it with journeys on both sides.
         await the.crowd.many(2)

@@ -151,7 +151,8 @@ async def _rows(
     late, column = "false", "null"
     if trail.time is not None:
         column = f"t.{trail.time}"
-        # When the clock was put back, the block's own time counts.
+        # When the clock was put back, the block's own time counts. (One that goes back and forth
+        # again between two rounds of sealing leaves rows that look dated back: a person accepts.)
         late = (
             "b.kind = 'rows' and t.time < least(b.at, (select p.at from audit_block p "
             f"where p.n < b.n order by p.n desc limit 1)) - interval '{LATE.total_seconds()} s'"
