@@ -99,7 +99,7 @@ class UpstreamConnection(asyncio.Protocol):
             data = x.raw
         else:
             data = x.framed()
-            if self.uses and x.complete and x.method in IDEMPOTENT:
+            if x.complete and x.method in IDEMPOTENT:
                 x.raw = data
         self.uses += 1
         self.transport.write(data)
@@ -181,8 +181,9 @@ class UpstreamConnection(asyncio.Protocol):
             return
         x.upstream = None
         if x.raw is not None and not x.retried and self._bytes == 0:
-            # A pooled connection that the service had closed: nothing was answered, and doing it
-            # twice does no harm. Once, on a connection of its own.
+            # A pooled connection that the service had closed, or a replica that died with the
+            # request: nothing was answered, and doing it twice does no harm. Once, on a connection
+            # of its own.
             x.retried = True
             self.pool.send(x, fresh=True)
         else:

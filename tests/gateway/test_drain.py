@@ -10,7 +10,8 @@ import sys
 
 import pytest
 
-from .conftest import ISSUER, Keys, Opener, Recorder, bound, port_of, read_answer, request
+from .conftest import ISSUER, Keys, Opener, Recorder, bound, port_of, read_answer, request, talk
+from .test_upstream import OK, head_of, scripted
 
 SERVE = """
 import socket, sys
@@ -117,3 +118,25 @@ async def test_a_server_that_stops_leaves_no_listener(
         port = door.port
     with socket.socket() as probe:
         assert probe.connect_ex(("127.0.0.1", port)) != 0
+
+
+@pytest.mark.parametrize(("method", "body", "status", "times"), [
+    ("GET", b"", 200, 2), ("POST", b"{}", 502, 1),
+])  # fmt: skip
+async def test_a_replica_dies_with_the_first_request_of_its_connection(
+    open_door: Opener, method: str, body: bytes, status: int, times: int
+) -> None:
+    """It read the request and said nothing: another one is asked, where that does no harm."""
+    seen: list[bytes] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        seen.append(await head_of(reader))
+        if len(seen) == 1:
+            writer.transport.abort()
+        else:
+            writer.write(OK)
+            await writer.drain()
+
+    async with scripted(serve) as port, open_door(port) as door:
+        [answer] = await talk(door.port, request(method, "/v1/items/a", body))
+        assert (answer.status, len(seen)) == (status, times)
