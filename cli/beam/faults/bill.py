@@ -84,7 +84,10 @@ class Day:
         stands as its answers leave it."""
         query = """
             select (select count(*) from reconciliation where day < $1 and started_at is null)
-                 + (select count(*) from reconciliation where review_at <= now())
+                 + (select count(*) from reconciliation r where review_at is distinct from (
+                        -- Else a review is due, or under way.
+                        select min(next_at) from difference d
+                        where d.reconciliation_id = r.id and d.state = 'open'))
                  + (select count(*) from difference
                     where state = 'open' and next_at is not null and tries = 0)
         """
