@@ -29,6 +29,7 @@ LATE_SECONDS = 10.0
 class ReconciledDay(BaseModel):
     """The newest day of a payment channel whose bill was read."""
 
+    id: str
     channel: str
     day: date
     state: str
@@ -37,6 +38,9 @@ class ReconciledDay(BaseModel):
     """Why there is no bill yet, or why it cannot be believed."""
     lines: int
     """Of the bill: payments and refunds."""
+    delta_fen: int
+    """By how much the channel's account moved more than ours."""
+    loaded_at: datetime | None
     finished_at: datetime | None
 
 
