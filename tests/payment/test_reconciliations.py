@@ -50,8 +50,8 @@ async def nothing_falsified(town: Town) -> AsyncIterator[None]:
 
 @pytest.fixture(scope="module")
 def days() -> Iterator[date]:
-    """Every test has days of its own."""
-    return (TODAY - timedelta(days=n) for n in itertools.count(3, 4))
+    """Every test has days of its own, and those before and after it."""
+    return (TODAY - timedelta(days=n) for n in itertools.count(3, 6))
 
 
 async def clearing(town: Town) -> int:
@@ -246,6 +246,33 @@ async def test_a_refund_of_midnight_is_no_difference(town: Town, days: Iterator[
     await reconciliations.take(town.runtime, "wechat", bill_of(day, lines))
     await reviewed(town, after)
     assert await open_ones(town, after) == {back.subject: "refund_missing_remote"}
+
+
+async def test_a_payment_of_midnight_is_no_difference(town: Town, days: Iterator[date]) -> None:
+    """Our books have it a second into the next day, the bill on the day before: whoever names it
+    has it, and both days balance."""
+    day = next(days)
+    made = make(day, lines=30, wrong=0, seed=8)
+    await play(town, made)
+    late = next(line for line in made.lines if line.kind is BillKind.TRADE)
+    _, end = reconciliations.comparison.span(day)
+    async with books(town) as connection:
+        charge = await connection.fetchval(
+            "update charge set paid_at = $1 where transaction_id = $2 returning id",
+            end + timedelta(seconds=1),
+            late.transaction_id,
+        )
+        await connection.execute(
+            "update ledger_txn set effective_at = $1 where reference = 'charge:' || $2",
+            end + timedelta(seconds=1),
+            charge,
+        )
+    after = day + timedelta(days=1)
+    for bill in (made.bill, bill_of(after, [])):
+        await reconciliations.take(town.runtime, "wechat", bill)
+    for one, moved in ((day, made.bill.trade_fen - made.bill.refund_fen), (after, 0)):
+        run = await run_of(town, one)
+        assert (run["state"], run["moved_fen"], run["booked_fen"]) == ("matched", moved, moved)
 
 
 async def test_a_refund_that_was_under_way_in_the_morning(town: Town, days: Iterator[date]) -> None:
