@@ -166,7 +166,7 @@ FIGURES: Sequence[Figure] = (
     Figure(
         19,
         "变异得分",
-        ">= 90 % of ledger, states, tokens, inbox, outbox",
+        ">= 90 % of ledger, states, tokens, inbox, outbox, quick ways",
         readings.score,
         lambda run: run.mutants(),
         quick=False,
