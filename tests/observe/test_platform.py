@@ -7,6 +7,7 @@ import signal
 import time
 from collections import Counter
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from typing import Any
 from urllib.parse import urljoin
 
@@ -16,6 +17,10 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from beam.journey.door import Door, forms_of
 from beam.journey.stage import Stage, until
+from gateway.ops import PlatformState
+from gateway.pages import operators
+from kit.clock import city_day, now
+from kit.views import View
 
 from .conftest import Seen
 
@@ -205,6 +210,36 @@ async def test_the_operators_page(seen: Seen, stage: Stage) -> None:
     done = {line["action"] for line in trail["items"]}
     assert any("accept" in action for action in done), done
     assert all(line["actor"].startswith("stf_") for line in trail["items"])
+
+
+async def test_a_difference_with_the_channels_bill_is_seen_and_settled(
+    seen: Seen, stage: Stage
+) -> None:
+    """From WeChat Pay's file over payment-svc's board to the operators' page, and away again."""
+    door, day = await operator(stage), (city_day(now()) - timedelta(days=1)).isoformat()
+    line = {"day": day, "out_trade_no": "of-nobody", "amount": 800}
+    await stage.simulate("/_sim/wechat/bills/add", line)
+    await stage.simulate("/_sim/wechat/bills/days", {"day": day, "state": "ready"})
+    await door.post("/v1/reconciliations", {"channel": "wechat", "day": day}, status=201)
+
+    async def told(state: str) -> Any:
+        page = await door.get("/v1/ops")
+        found = PlatformState.model_validate(page).reconciliation
+        [last] = found.last if found and found.last else [None]
+        return page if last and last.state == state else None
+
+    page = await until(lambda: told("differs"), "the day is never compared")
+    found = page["reconciliation"]
+    assert (found["last"][0]["day"], found["last"][0]["delta_fen"]) == (day, 800)
+    assert found["differences_open"]["types"]["missing_local"]["count"] == 1
+    assert found["days_unreconciled"] == {"count": 1, "oldest_day": day}
+    assert "我方没有的收款" in operators.render(page, View())
+    run = found["last"][0]["id"]
+    [gap] = (await door.get(f"/v1/reconciliations/{run}/differences"))["items"]
+    await door.post(f"/v1/differences/{gap['id']}/settle", {"note": "另一系统的收款"}, status=200)
+    page = await until(lambda: told("closed"), "the day is never closed")
+    assert page["reconciliation"]["differences_open"]["count"] == 0
+    assert page["reconciliation"]["days_unreconciled"]["count"] == 0
 
 
 async def test_only_operators_see_it(seen: Seen, stage: Stage) -> None:
