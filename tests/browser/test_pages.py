@@ -32,6 +32,7 @@ LARGE = (
     "codeRight zh large",
     "stepUp en large",
     "consent zh large",
+    "consent en large",
     "terminal zh large",
     "actingFor zh large",
     "errors zh large",
