@@ -162,6 +162,7 @@ WRONG = [
     "issuer",
     "audience",
     "azp",
+    "no_azp",
     "nonce",
     "expired",
     "future",

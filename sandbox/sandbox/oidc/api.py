@@ -30,6 +30,7 @@ Wrong = Literal[
     "issuer",
     "audience",
     "azp",
+    "no_azp",
     "nonce",
     "expired",
     "future",
@@ -216,6 +217,8 @@ class Room:
             claims["aud"] = "somebody-else"
         if self._takes("azp"):
             claims |= {"aud": [self._side.client_id, "other"], "azp": "other"}
+        if self._takes("no_azp"):
+            claims["aud"] = [self._side.client_id, "other"]
         if self._takes("nonce"):
             claims["nonce"] = "another"
         if self._takes("expired"):
