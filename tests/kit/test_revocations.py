@@ -216,3 +216,11 @@ def test_who_signs_in_right_after_all_was_taken_back_is_let_in() -> None:
     assert not revoked.refuses("acc_1", f"{after}.a", int(at))
     assert revoked.refuses("acc_1", uuid7().hex, int(at)), "without a family whole seconds count"
     assert revoked.refuses("acc_1", "fam_9.a", int(at))
+
+
+def test_a_token_of_the_very_second_is_refused_too() -> None:
+    """It says whole seconds alone: what may be older than the revocation counts as older."""
+    known = Revoked()
+    known.note("account", "acc_1", 1_800_000_000)
+    assert known.refuses("acc_1", "no-family", 1_800_000_000)
+    assert not known.refuses("acc_1", "no-family", 1_800_000_001)
