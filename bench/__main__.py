@@ -1,13 +1,14 @@
 """`python -m bench [--quick] [--json FILE] [group …]`: run the targets, print the table."""
 
 import argparse
-import asyncio
 import importlib
 import json
 import os
 import pkgutil
 import sys
 from pathlib import Path
+
+import uvloop
 
 from . import load, targets
 from .harness import Bench
@@ -33,7 +34,7 @@ def main() -> int:
     )
     try:
         for group in asked.groups or groups:
-            asyncio.run(importlib.import_module(f"bench.targets.{group}").run(bench))
+            uvloop.run(importlib.import_module(f"bench.targets.{group}").run(bench))
         if asked.json is not None:
             asked.json.write_text(json.dumps(bench.report(), ensure_ascii=False, indent=1) + "\n")
     finally:

@@ -1,20 +1,27 @@
-"""The story of a case, which can only be added to: entries a second, each in a commit of its own,
-by many writers at once, hash chain and row lock included."""
+"""Records that can only be added to, each in a commit of its own, by many writers at once: the
+trail of what staff did, while it is sealed; and the story of a case, hash chain and row lock
+included."""
 
 import asyncio
 import statistics
 import tempfile
 import time
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from sqlalchemy import insert, select
+from sqlalchemy.ext.asyncio import AsyncSession
 
+from beam.serving import quieten_collector
 from bench.harness import Bench
 from case_svc import forms, timeline
 from case_svc.models import Case
 from kit import testing
+from kit.audit import StaffAction
 from kit.embedded import NatsServer
+from kit.ids import new_id
 from kit.runtime import Runtime
+from kit.seals import watch
 
 WRITERS = 16
 AT_LEAST = 2000
@@ -28,10 +35,22 @@ async def run(bench: Bench) -> None:
         try:
             async with place.service("case_svc", nats=nats.url) as case:
                 await _cases(case.runtime)
-                rates = [await _write(case.runtime, bench.seconds) for _ in range(bench.rounds + 1)]
-                await _check(case.runtime)
+                quieten_collector()  # as every service does that is served
+                runtime, turns = case.runtime, range(bench.rounds + 1)
+                trail = [await _write(runtime, bench.seconds, _act) for _ in turns]
+                rates = [await _write(runtime, bench.seconds, _tell) for _ in turns]
+                await _check(runtime)
         finally:
             place.stop()
+    rate = statistics.median(trail[1:])
+    bench.add(
+        "audit-appends",
+        f"entries to the sealed trail of staff's actions / {AT_LEAST} a second, {WRITERS} writers",
+        rate / AT_LEAST,
+        1.0,
+        note=f"{rate:.0f}/s, one commit each; every seal holds",
+        rate=rate,
+    )
     rate = statistics.median(rates[1:])
     bench.add(
         "story-appends",
@@ -54,15 +73,27 @@ async def _cases(runtime: Runtime) -> None:
             await session.execute(insert(Case).values(**row, form=form))
 
 
-async def _write(runtime: Runtime, seconds: float) -> float:
-    end, by = time.perf_counter() + seconds, timeline.By("stf_bench")
+async def _act(session: AsyncSession, number: int) -> None:
+    things = {"case_id": f"case_bench{number}"}
+    row = StaffAction(id=new_id("act"), actor="stf_bench", action="bench", things=things)
+    session.add(row)
+
+
+async def _tell(session: AsyncSession, number: int) -> None:
+    one = select(Case).filter_by(id=f"case_bench{number}").with_for_update()
+    timeline.note(session, (await session.scalars(one)).one(), "note", timeline.By("stf_bench"))
+
+
+async def _write(
+    runtime: Runtime, seconds: float, add: Callable[[AsyncSession, int], Awaitable[None]]
+) -> float:
+    end = time.perf_counter() + seconds
 
     async def writer(number: int) -> int:
         written = 0
         while time.perf_counter() < end:
             async with runtime.sessions.begin() as session:
-                one = select(Case).filter_by(id=f"case_bench{number}").with_for_update()
-                timeline.note(session, (await session.scalars(one)).one(), "note", by)
+                await add(session, number)
             written += 1
         return written
 
@@ -77,3 +108,8 @@ async def _check(runtime: Runtime) -> None:
             entries = await timeline.entries(session, case.id)
             if timeline.broken_at(entries, case.timeline_head) is not None:
                 raise RuntimeError(f"the story of {case.id} does not hold")
+    await watch.seal_trails(runtime)
+    async with runtime.sessions() as session:
+        findings = await watch.verify(session, watch.of(runtime).chain)
+    if findings:
+        raise RuntimeError(f"the seals do not hold: {findings[:3]}")

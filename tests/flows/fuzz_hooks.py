@@ -12,6 +12,7 @@ RULES = {
     "idempotency_key_reused": "the key went with another body",
     "file_unfit": "what a file is stands in its first bytes",
     "not_proven": "whether somebody is who he says he is",
+    "no_bill_yet": "a channel has bills of days that are over, for three months",
     "bad_request": "a body that is no JSON, or not UTF-8",
 }
 """Problem codes with 400, 415 or 422 that speak of more than the form of a request."""

@@ -76,9 +76,10 @@ def scale_out(told: Reports) -> Taken:
 
 def appends(told: Reports) -> Taken:
     report, lines = _lines(told, "story")
-    if "story-appends" not in lines:
+    if "audit-appends" not in lines or "story-appends" not in lines:
         return _missing("story")
-    rate = lines["story-appends"]["more"]["rate"]
-    text = f"{rate:.0f} appends/s to the story of cases, each its own commit"
+    rate, told_of = (lines[f"{name}-appends"]["more"]["rate"] for name in ("audit", "story"))
+    text = f"{rate:.0f} appends/s to the sealed trail, each its own commit"
+    text += f" ({told_of:.0f}/s to stories of cases, with the case's row lock)"
     why = f"load {report['load_average']:.1f} on {report['cores']} cores"
     return judged(text, rate >= 2000, report, why=why)
