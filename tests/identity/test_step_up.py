@@ -90,7 +90,9 @@ async def test_from_nothing_to_the_second_level(house: House, outside: Sandbox) 
             await session.scalars(select(LoginSession).where(LoginSession.account_id == account.id))
         ).one()
         bodies = list(
-            await session.scalars(select(Outbox.body).where(Outbox.body.contains(account.id)))
+            await session.scalars(
+                select(Outbox.body).where(Outbox.body.contains(account.id)).order_by(Outbox.seq)
+            )
         )
     assert (login.acr, login.amr) == ("L2", ["pwd", "sms"])
     verified = [body for body in bodies if "account_verified" in body]
