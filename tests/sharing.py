@@ -25,6 +25,7 @@ FIRST = (
     "tests/flows/test_bad_input.py",
     "tests/flows/test_fuzz.py",
     "tests/run/test_supervisor.py",
+    "tests/observe/test_sealed.py",
     "tests/run/test_refusals.py",
     "tests/observe/test_files.py",
     "tests/readme/test_readme.py",

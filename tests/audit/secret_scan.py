@@ -51,6 +51,12 @@ def _random(value: str) -> bool:
     return kinds == 3 and bits(value) >= 4.4
 
 
+def _mixed(value: str) -> bool:
+    """One key in a thousand has no digit."""
+    both = re.search(r"[a-z]", value) and re.search(r"[A-Z]", value)
+    return bool(both) and len(value) >= 32 and bits(value) >= 4.2
+
+
 def scan(place: str, text: str) -> Iterator[Finding]:
     """What may be a secret in `text`, each value once, its most telling kind first."""
     seen: set[str] = set()
@@ -69,7 +75,7 @@ def scan(place: str, text: str) -> Iterator[Finding]:
         value = match[1] or match[2]
         if (
             bits(value) >= 3.2
-            and re.search(r"\d", value)
+            and (re.search(r"\d", value) or _mixed(value))
             and not re.search(r"[{}<>$()]|://", value)
         ):
             yield from found("assigned secret", match, value)

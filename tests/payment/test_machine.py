@@ -287,6 +287,7 @@ def no_amount_check() -> Iterator[None]:
     crash.arm("", "")
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("no_amount_check")
 def test_the_model_notices_a_missing_check_of_the_amount(database: str) -> None:
     PaymentMachine.url = database
