@@ -14,6 +14,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import asyncpg
@@ -256,6 +257,20 @@ async def test_root_may_keep_venv_and_data_in_a_closed_folder(
     (closed / "pg" / "location").unlink()  # the data folder was thrown away
     unprivileged._remove_orphans()
     assert list((cache / "data").glob("postgres-*")) == []
+
+
+def test_several_starts_may_clear_away_the_same_orphans(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(unprivileged, "_SHARED_DATA", tmp_path)
+    for number in range(100):
+        place = tmp_path / f"postgres-{number}"
+        (place / "base").mkdir(parents=True)
+        (place / "belongs-to").write_text(str(tmp_path / "gone"))
+    with ThreadPoolExecutor(4) as pool:
+        for done in [pool.submit(unprivileged._remove_orphans) for _ in range(4)]:
+            done.result()
+    assert list(tmp_path.iterdir()) == []
 
 
 async def test_nats_keeps_acknowledged_messages_and_reloads() -> None:

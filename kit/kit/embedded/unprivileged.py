@@ -1,5 +1,6 @@
 """PostgreSQL refuses to run as root. Here root finds a user for it, and makes sure it can read."""
 
+import contextlib
 import hashlib
 import os
 import pwd
@@ -9,6 +10,7 @@ import tempfile
 import time
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 from kit.embedded.process import EmbeddedError
 
@@ -140,11 +142,20 @@ def data_folder(data: Path, user: tuple[int, int] | None) -> Path:
 
 def _remove_orphans() -> None:
     for place in _SHARED_DATA.glob("postgres-*"):
-        owner = place / "belongs-to"
-        if not owner.exists():
-            if time.time() - place.stat().st_mtime > _HALF_MADE_SECONDS:
-                shutil.rmtree(place)
-            continue
-        pointer = Path(owner.read_text()) / "location"
-        if not pointer.exists() or pointer.read_text() != str(place):
-            shutil.rmtree(place)
+        # Another process that starts just now may be removing the same one.
+        with contextlib.suppress(FileNotFoundError):
+            if _is_orphan(place):
+                shutil.rmtree(place, onerror=_unless_gone)
+
+
+def _unless_gone(_: object, __: str, failure: Any) -> None:
+    if not isinstance(failure[1], FileNotFoundError):
+        raise failure[1]
+
+
+def _is_orphan(place: Path) -> bool:
+    owner = place / "belongs-to"
+    if not owner.exists():
+        return time.time() - place.stat().st_mtime > _HALF_MADE_SECONDS
+    pointer = Path(owner.read_text()) / "location"
+    return not pointer.exists() or pointer.read_text() != str(place)
