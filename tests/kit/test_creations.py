@@ -1,32 +1,30 @@
 """What is created together is kept as if each had a transaction of its own."""
 
 import asyncio
-import contextlib
 import itertools
 from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, date, datetime
 from typing import Any, ClassVar
 from uuid import UUID, uuid4
 
-import asyncpg
 import httpx
 import pytest
 from fastapi import FastAPI, Request
-from pydantic import SecretStr
 from sqlalchemy import ForeignKey, String, select
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Mapped, mapped_column
 
 from contracts.event import Event
-from kit.app import create_app
 from kit.auth import Applicant
 from kit.db import Now, Sealed, ServiceBase, new_metadata
 from kit.errors import Conflict
 from kit.outbox import emit
 from kit.routing import Creating, In, Out, router
-from kit.settings import ServiceSettings
-from kit.testing import ISSUER, Ground, Running, key
+from kit.testing import Ground, Running, key
+
+from . import toy
+from .toy import beside
 
 
 class _Sown(Event):
@@ -132,17 +130,7 @@ async def sow_tree(session: Creating, caller: Applicant, given: SowIn) -> SownOu
 
 @pytest.fixture
 async def app(ground: Ground, nats_url: str) -> AsyncIterator[FastAPI]:
-    settings = ServiceSettings(
-        service="helpdesk",
-        environment="test",
-        database_url=SecretStr(await ground.database("helpdesk_svc")),
-        nats_url=nats_url,
-        issuer=ISSUER,
-        jwks_url=ground.jwks.as_uri(),
-        vault_key_file=ground.vault_file,
-    )
-    made = create_app(settings, title="toy", routers=[routes])
-    async with made.router.lifespan_context(made):
+    async with toy.serving(routes, ground, nats_url) as made:
         async with made.state.runtime.engine.begin() as connection:
             await connection.run_sync(Base.metadata.create_all)
         yield made
@@ -150,21 +138,8 @@ async def app(ground: Ground, nats_url: str) -> AsyncIterator[FastAPI]:
 
 @pytest.fixture
 async def client(app: FastAPI, ground: Ground) -> AsyncIterator[httpx.AsyncClient]:
-    transport = httpx.ASGITransport(app=app, raise_app_exceptions=False)
-    options: Any = {"base_url": "http://toy", "headers": ground.person("acc_1"), "timeout": 20}
-    async with httpx.AsyncClient(transport=transport, **options) as made:
+    async with toy.client_of(app, ground) as made:
         yield made
-
-
-@contextlib.asynccontextmanager
-async def beside(app: FastAPI) -> AsyncIterator[asyncpg.Connection]:
-    """A connection to the service's database that is not the service's."""
-    url = app.state.runtime.engine.url.set(drivername="postgresql")
-    connection = await asyncpg.connect(url.render_as_string(hide_password=False))
-    try:
-        yield connection
-    finally:
-        await connection.close()
 
 
 async def books(app: FastAPI) -> dict[str, int]:

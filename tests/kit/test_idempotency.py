@@ -1,24 +1,22 @@
 """A key is one statement at the door and one before the commit, with the events of the request."""
 
-import contextlib
 from collections.abc import AsyncIterator
 from typing import Any, ClassVar
 
-import asyncpg
 import httpx
 import pytest
 from fastapi import FastAPI
-from pydantic import SecretStr
 from sqlalchemy import event
 
 from contracts.event import Event
-from kit.app import create_app
 from kit.auth import Applicant
 from kit.errors import Conflict
 from kit.outbox import emit
 from kit.routing import In, Out, Session, router
-from kit.settings import ServiceSettings
-from kit.testing import ISSUER, Ground, key
+from kit.testing import Ground, key
+
+from . import toy
+from .toy import beside
 
 
 class _Opened(Event):
@@ -49,37 +47,14 @@ async def open_thing(session: Session, caller: Applicant, given: ThingIn) -> Thi
 
 @pytest.fixture
 async def app(ground: Ground, nats_url: str) -> AsyncIterator[FastAPI]:
-    settings = ServiceSettings(
-        service="helpdesk",
-        environment="test",
-        database_url=SecretStr(await ground.database("helpdesk_svc")),
-        nats_url=nats_url,
-        issuer=ISSUER,
-        jwks_url=ground.jwks.as_uri(),
-        vault_key_file=ground.vault_file,
-    )
-    made = create_app(settings, title="toy", routers=[routes])
-    async with made.router.lifespan_context(made):
+    async with toy.serving(routes, ground, nats_url) as made:
         yield made
 
 
 @pytest.fixture
 async def client(app: FastAPI, ground: Ground) -> AsyncIterator[httpx.AsyncClient]:
-    transport = httpx.ASGITransport(app=app, raise_app_exceptions=False)
-    options: Any = {"base_url": "http://toy", "headers": ground.person("acc_1"), "timeout": 20}
-    async with httpx.AsyncClient(transport=transport, **options) as made:
+    async with toy.client_of(app, ground) as made:
         yield made
-
-
-@contextlib.asynccontextmanager
-async def beside(app: FastAPI) -> AsyncIterator[asyncpg.Connection]:
-    """A connection to the service's database that is not the service's."""
-    url = app.state.runtime.engine.url.set(drivername="postgresql")
-    connection = await asyncpg.connect(url.render_as_string(hide_password=False))
-    try:
-        yield connection
-    finally:
-        await connection.close()
 
 
 async def counted(app: FastAPI) -> tuple[int, int]:
