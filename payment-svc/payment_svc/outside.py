@@ -9,7 +9,8 @@ from kit.http import open_client
 from kit.runtime import Runtime
 
 from .channels import Channel
-from .channels.wechat import Merchant, WeChat
+from .channels.wechat import WeChat
+from .channels.wechat_wire import Merchant
 from .settings import Settings, settings_of
 
 METHODS = {"wechat_native": "wechat"}

@@ -172,7 +172,7 @@ async def order(channel: Channel, number: str, fen: int) -> None:
 
 
 async def test_nobody_there_is_unknown(listener: Listener, wechat: WeChat) -> None:
-    wechat._base_url = "http://127.0.0.1:1"
+    wechat._wire.base_url = "http://127.0.0.1:1"
     with pytest.raises(Unknown):
         await wechat.query("any-number")
 

@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 
 from payment_svc.channels import BadBill, BillNotReady, NoBill, Refused, Unknown
 from payment_svc.channels.bills import Bill, BillKind, BillLine
-from payment_svc.channels.wechat import Merchant, WeChat
+from payment_svc.channels.wechat import WeChat
 from payment_svc.channels.wechat_bills import BillFile, target_of
+from payment_svc.channels.wechat_wire import Merchant
 from sandbox.testing import Listener, Sandbox
 from sandbox.wechat import bills
 

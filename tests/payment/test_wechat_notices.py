@@ -15,7 +15,8 @@ from payment_svc.channels import (
     TradeState,
     Unknown,
 )
-from payment_svc.channels.wechat import Merchant, WeChat
+from payment_svc.channels.wechat import WeChat
+from payment_svc.channels.wechat_wire import Merchant
 from sandbox.testing import Call, Listener, Sandbox
 
 from .wechat_stage import (  # noqa: F401  fixtures are taken by name
@@ -99,7 +100,7 @@ async def test_a_notice_for_another_merchant_is_refused(
     # The stranger cannot fetch the platform's keys; give them to him for the second question.
     with pytest.raises(Unknown):
         await other.read_notice(call.headers, call.body)
-    other._platform = build(outside, listener, http)._platform
+    other._wire._platform = build(outside, listener, http)._wire._platform
     with pytest.raises(BadSignature, match="another merchant"):
         await other.read_notice(call.headers, call.body)
 

@@ -10,7 +10,8 @@ import pytest
 from payment_svc.channels import (
     Channel,
 )
-from payment_svc.channels.wechat import Merchant, WeChat
+from payment_svc.channels.wechat import WeChat
+from payment_svc.channels.wechat_wire import Merchant
 from sandbox.testing import Listener, Sandbox, listening, sandbox
 
 EXPIRES = datetime.now(UTC).replace(microsecond=0) + timedelta(hours=2)

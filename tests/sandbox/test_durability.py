@@ -8,7 +8,8 @@ import httpx
 import pytest
 
 from payment_svc.channels import Trade, TradeState
-from payment_svc.channels.wechat import Merchant, WeChat
+from payment_svc.channels.wechat import WeChat
+from payment_svc.channels.wechat_wire import Merchant
 from sandbox.testing import Call, Reply, Sandbox, listening
 
 

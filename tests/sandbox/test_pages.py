@@ -12,7 +12,8 @@ import httpx
 import pytest
 
 from logistics_svc.carriers.sf import Account, msg_digest
-from payment_svc.channels.wechat import Merchant, WeChat
+from payment_svc.channels.wechat import WeChat
+from payment_svc.channels.wechat_wire import Merchant
 from sandbox.keys import provision
 from sandbox.testing import Sandbox, sandbox
 

@@ -11,8 +11,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from payment_svc.channels.wechat import Merchant
 from payment_svc.channels.wechat_keys import authorization
+from payment_svc.channels.wechat_wire import Merchant
 from sandbox import keys
 from sandbox.book import Book
 from sandbox.keys import WeChatSide

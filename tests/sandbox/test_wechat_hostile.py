@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator
 import httpx
 import pytest
 
-from payment_svc.channels.wechat import Merchant
 from payment_svc.channels.wechat_keys import authorization
+from payment_svc.channels.wechat_wire import Merchant
 from sandbox.testing import Sandbox, sandbox
 
 

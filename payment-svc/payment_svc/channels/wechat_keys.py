@@ -1,6 +1,6 @@
 """Signatures and keys of WeChat Pay API v3: signing ours, checking theirs, opening what is sealed.
 
-No address and no business meaning in here; `wechat.py` has those.
+No address and no business meaning in here; `wechat_wire.py` and `wechat.py` have those.
 """
 
 import asyncio
