@@ -11,6 +11,7 @@ from prometheus_client import CollectorRegistry, ProcessCollector, start_http_se
 
 from kit import context, errors, revocations, telemetry, traces
 from kit.auth import Keyring
+from kit.bodies import HeadLikeGet
 from kit.broker import Nats
 
 from . import operators, ops, portal, references, routes, silence
@@ -104,5 +105,6 @@ def create_app(
     app.include_router(references.events_router)
     app.include_router(portal.router)
     errors.install(app)
+    app.add_middleware(HeadLikeGet)
     app.add_middleware(telemetry.RequestTelemetry, service=settings.service)
     return app

@@ -96,11 +96,15 @@ class BeamProtocol(Reader):
         beam = self.beam
         x.began = time.perf_counter()
         x.stamp = beam.stamps.of(x.origin)
+        if x.method == b"OPTIONS" and x.refusal in (None, "method_not_allowed"):
+            if x.preflight and x.origin and beam.stamps.on:
+                self._answer_options(x, beam.stamps.preflight(x.origin))
+                return
+            if x.allow:
+                self._answer_options(x, b"allow: %b\r\n%b" % (x.allow, x.stamp))
+                return
         if x.refusal is not None:
             self.refuse(x, x.refusal)
-            return
-        if x.preflight and x.origin and beam.stamps.on and x.method == b"OPTIONS":
-            self._answer_preflight(x, x.origin)
             return
         x.stage = ASKING
         if x.complete:
@@ -142,13 +146,14 @@ class BeamProtocol(Reader):
             self._admit(x, caller.subject)
         self.advance()
 
-    def _answer_preflight(self, x: Exchange, origin: bytes) -> None:
-        """A browser asks before it lets a page call: no service needs to know."""
+    def _answer_options(self, x: Exchange, lines: bytes) -> None:
+        """Which methods an address takes (RFC 9110, 9.3.7), or what a browser asks before it lets
+        a page call: no service needs to know."""
         x.keep = not self.closes_after(x)
         x.status = 204
         data = (STATUS_LINES[204], b"x-request-id: ", x.request_id, b"\r\n")
         end = b"\r\n" if x.keep else b"connection: close\r\n\r\n"
-        self.transport.write(b"".join((*data, self.beam.stamps.preflight(origin), end)))
+        self.transport.write(b"".join((*data, lines, end)))
         self.answered(x)
 
     def _admit(self, x: Exchange, key: str) -> None:

@@ -17,7 +17,7 @@ from fastapi import APIRouter, FastAPI, Response
 
 from . import context, errors, metrics, openapi, ops, telemetry, traces, versions
 from .auth import Keyring
-from .bodies import BodyLimit
+from .bodies import BodyLimit, HeadLikeGet
 from .bus import Bus
 from .calls import Calls
 from .creations import Creations
@@ -76,6 +76,7 @@ def create_app(
     )
     app.add_middleware(Lane)
     app.add_middleware(BodyLimit, limit=max_body)
+    app.add_middleware(HeadLikeGet)
     app.add_middleware(telemetry.RequestTelemetry, service=settings.service)
     errors.install(app)
     for router in (*routers, ops.router(settings.service)):

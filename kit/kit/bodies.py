@@ -13,7 +13,7 @@ from fastapi import Request
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from .errors import Invalid, pointer
+from .errors import Invalid, UnsupportedMediaType, pointer
 
 _ESCAPED = re.compile(rb"\\u(0000|[dD][89a-fA-F])")
 _UNFIT = re.compile("[\x00\ud800-\udfff]")
@@ -45,6 +45,30 @@ class BodyLimit:
             return message
 
         await self._app(scope, limited, send)
+
+
+class HeadLikeGet:
+    """Answers HEAD as GET without the body (RFC 9110, 9.1: every server supports both)."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["method"] != "HEAD":
+            await self._app(scope, receive, send)
+            return
+
+        async def bare(message: Message) -> None:
+            if message["type"] == "http.response.body":
+                message["body"] = b""
+            await send(message)
+
+        asked = {**scope, "method": "GET"}
+        try:
+            await self._app(asked, receive, bare)
+        finally:
+            # For who writes down which route it was.
+            scope["route"] = asked.get("route")
 
 
 def _unfit_places(value: Any) -> Iterator[str]:
@@ -95,4 +119,19 @@ async def check_texts(request: Request) -> None:
                 }
                 for place in dict.fromkeys(places)
             ],
+        )
+
+
+async def check_json(request: Request) -> None:
+    """Raises UnsupportedMediaType (415) when a body comes under another name than JSON's: curl
+    says of what follows `-d` that it were a form."""
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    is_json = kind == "application/json" or (
+        kind.startswith("application/") and kind.endswith("+json")
+    )
+    if not is_json and await request.body():
+        raise UnsupportedMediaType(
+            "此地址只接受 JSON。请带上 Content-Type: application/json 再提交。",
+            "This address takes JSON alone. Send it with Content-Type: application/json.",
+            headers={"accept": "application/json"},
         )

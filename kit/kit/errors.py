@@ -81,6 +81,10 @@ class InProgress(Problem):
     status, code, title = 409, "in_progress", ("正在处理", "Still in progress")
 
 
+class UnsupportedMediaType(Problem):
+    status, code, title = 415, "media_type", ("内容类型不支持", "Unsupported media type")
+
+
 class Stale(Problem):
     status, code, title = 412, "stale", ("内容已被更新", "Changed in the meantime")
 
@@ -151,17 +155,37 @@ def problem_response(request: Request, problem: Problem) -> Response:
 
 
 BY_STATUS = {
-    400: ("bad_request", "无法读懂请求。请检查格式后重试。", "The request could not be read."),
-    404: ("not_found", "没有这个地址。请对照接口文档。", "There is no such address here."),
+    400: (
+        "bad_request",
+        ("请求不合适", "The request does not fit"),
+        ("无法读懂请求。请检查格式后重试。", "The request could not be read. Check its form."),
+    ),
+    404: (
+        "not_found",
+        ("没有找到", "Not found"),
+        ("没有这个地址。请对照接口文档。", "There is no such address. See the reference at /docs."),
+    ),
     405: (
         "method_not_allowed",
-        "这个地址不支持该方法。",
-        "This address does not take that method.",
+        ("不支持该方法", "Method not allowed"),
+        ("这个地址不支持该方法。请看 Allow。", "This address takes other methods. See Allow."),
     ),
-    413: ("too_large", "请求内容太大。请缩小后重试。", "The request is too large."),
-    415: ("media_type", "请以 application/json 提交。", "Send application/json."),
+    413: (
+        "too_large",
+        ("请求内容太大", "The request is too large"),
+        ("请求内容超出上限。请缩小后重试。", "The body is over the limit. Send less."),
+    ),
+    415: (
+        "media_type",
+        ("内容类型不支持", "Unsupported media type"),
+        ("请以 application/json 提交。", "Send application/json."),
+    ),
 }
-OTHER_STATUS = ("http_error", "请求未被接受。", "Not accepted.")
+OTHER_STATUS = (
+    "http_error",
+    ("请求未被接受", "Not accepted"),
+    ("请求未被接受。请对照接口文档。", "The request was not accepted. See the reference at /docs."),
+)
 _PYDANTIC = {
     "missing": ("请填写此项。", "Please fill in this field."),
     "extra_forbidden": ("没有此字段,请删除。", "There is no such field; leave it out."),
@@ -169,6 +193,33 @@ _PYDANTIC = {
     "string_too_long": ("内容太长,请缩短。", "Too long; please shorten it."),
     "string_pattern_mismatch": ("格式不符,请对照说明填写。", "Not in the expected form."),
     "json_invalid": ("请求内容不是 JSON。", "The body is not JSON."),
+    "model_attributes_type": ("应为一个 JSON 对象。", "Send a JSON object here."),
+    "model_type": ("应为一个 JSON 对象。", "Send a JSON object here."),
+    "dict_type": ("应为一个 JSON 对象。", "Send a JSON object here."),
+    "list_type": ("应为一个列表。", "Send a list here."),
+    "string_type": ("应为文本。", "Send a text here."),
+    "bool_type": ("应为 true 或 false。", "Send true or false here."),
+    "bool_parsing": ("应为 true 或 false。", "Send true or false here."),
+    "int_type": ("应为整数。", "Send a whole number here."),
+    "int_parsing": ("应为整数。", "Send a whole number here."),
+    "date_parsing": ("日期请写作 2026-09-01。", "Write the date as 2026-09-01."),
+    "date_from_datetime_parsing": ("日期请写作 2026-09-01。", "Write the date as 2026-09-01."),
+    "datetime_parsing": (
+        "时间请写作 2026-09-01T09:30:00+08:00。",
+        "Write the time as 2026-09-01T09:30:00+08:00.",
+    ),
+    "timezone_aware": (
+        "请写明时区,例如 2026-09-01T09:30:00+08:00。",
+        "Say the offset, as in 2026-09-01T09:30:00+08:00.",
+    ),
+    "greater_than_equal": ("应不小于 {ge}。", "Must be at least {ge}."),
+    "greater_than": ("应大于 {gt}。", "Must be more than {gt}."),
+    "less_than_equal": ("应不大于 {le}。", "Must be at most {le}."),
+    "less_than": ("应小于 {lt}。", "Must be less than {lt}."),
+    "literal_error": ("只能是 {expected}。", "Must be one of {expected}."),
+    "enum": ("只能是 {expected}。", "Must be one of {expected}."),
+    "too_short": ("至少需要 {min_length} 项。", "At least {min_length} are needed."),
+    "too_long": ("最多 {max_length} 项。", "At most {max_length} are taken."),
 }
 
 
@@ -195,6 +246,9 @@ def field_errors(errors: Sequence[Any]) -> list[dict[str, str]]:
             zh, en = getattr(cause, "zh", None), getattr(cause, "en", None)
         else:
             zh, en = _PYDANTIC.get(kind, (None, None))
+            if zh and en and "{" in zh:
+                # What our own schema says of the bound; nothing of what was sent.
+                zh, en = zh.format_map(error["ctx"]), en.format_map(error["ctx"])
         code = re.sub(r"[^a-z0-9_]", "_", kind.lower())
         found.append(
             {
@@ -225,9 +279,9 @@ def install(app: FastAPI) -> None:
 
     async def on_http(request: Request, exc: Exception) -> Response:
         assert isinstance(exc, HTTPException)
-        code, zh, en = BY_STATUS.get(exc.status_code, OTHER_STATUS)
+        code, title, (zh, en) = BY_STATUS.get(exc.status_code, OTHER_STATUS)
         problem = Problem(zh, en, headers=exc.headers)
-        problem.__dict__.update(status=exc.status_code, code=code, title=(zh, en))
+        problem.__dict__.update(status=exc.status_code, code=code, title=title)
         return problem_response(request, problem)
 
     async def on_database(request: Request, exc: Exception) -> Response:

@@ -185,6 +185,8 @@ def _raised(route: APIRoute, method: str, operation: dict[str, Any]) -> Iterator
     yield from (errors.Unavailable, errors.Invalid)
     if operation.get("security"):
         yield from (errors.Unauthenticated, errors.Forbidden)
+    if "application/json" in operation.get("requestBody", {}).get("content", {}):
+        yield errors.UnsupportedMediaType
     if method != "get":
         for function in (idempotency.read, idempotency.take):
             yield from raised_by(function, within="kit")

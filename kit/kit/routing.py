@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Header, Request, Response
+from fastapi import APIRouter, Depends, Header, Request, Response, params
 from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
 from pydantic import BaseModel, ConfigDict
@@ -17,7 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session as SyncSession
 
 from . import audit, crash, creations, idempotency, reads
-from .bodies import check_texts
+from .bodies import check_json, check_texts
 from .errors import ConditionRequired, Stale, database_away
 from .idempotency import Claim
 from .inserts import MANY
@@ -48,10 +48,13 @@ class BeamRoute(APIRoute):
         key_needed = "POST" in (self.methods or set()) and self.status_code == 201
         path, action = self.path, self.name
         creating = writes and _asks_for(self.dependant, _creating)
+        takes_json = takes_json_alone(self)
 
         async def run(request: Request) -> Response:
             state = request.state
             state.session = None
+            if takes_json:
+                await check_json(request)
             await check_texts(request)
             try:
                 if not writes:
@@ -76,6 +79,12 @@ class BeamRoute(APIRoute):
                     await asyncio.shield(asyncio.create_task(state.session.close()))
 
         return run
+
+
+def takes_json_alone(route: APIRoute) -> bool:
+    """Whether the route's body is JSON: neither a form nor the bytes of a file."""
+    fields = route.dependant.body_params
+    return bool(fields) and all(type(field.field_info) is params.Body for field in fields)
 
 
 def _replayed(request: Request, known: Response) -> Response:
@@ -206,7 +215,9 @@ NOT_MODIFIED: dict[int | str, dict[str, Any]] = {
 
 
 def not_modified(request: Request, version: int) -> Response | None:
-    """A 304 when the client's If-None-Match names this version."""
-    if request.headers.get("if-none-match") == etag(version):
+    """A 304 when the client's If-None-Match names this version (RFC 9110, 13.1.2: a list, compared
+    weakly; a proxy that compresses makes our tag a weak one)."""
+    named = request.headers.get("if-none-match", "").split(",")
+    if etag(version) in {tag.strip().removeprefix("W/") for tag in named}:
         return Response(status_code=304, headers={"etag": etag(version)})
     return None

@@ -253,6 +253,17 @@ async def test_a_method_that_an_address_does_not_take(
     assert len(shared_recorder.seen) == 1
 
 
+async def test_which_methods_an_address_takes(shared_door: Door, shared_recorder: Recorder) -> None:
+    shared_recorder.seen.clear()
+    known, unknown = await talk(
+        shared_door.port, request("OPTIONS", "/v1/cases/a") + request("OPTIONS", "/v1/nothing")
+    )
+    assert (known.status, known.body) == (204, b"")
+    assert known.header("allow") == "GET, HEAD, OPTIONS, PATCH"
+    assert unknown.status == 404
+    assert shared_recorder.seen == []
+
+
 async def test_a_costly_route_has_a_tighter_limit(open_door: Opener, recorder: Recorder) -> None:
     async with open_door(recorder.port, gateway_rate=10, gateway_burst=20) as door:
         answers = await talk(door.port, request(**CODES) * 4 + request())

@@ -105,7 +105,7 @@ async def test_answers_without_a_body(door: Door, status: int) -> None:
 
 async def test_head(door: Door) -> None:
     reader, writer = await asyncio.open_connection("127.0.0.1", door.port)
-    for path in ("/v1/items/a", "/v1/items/chunks", "/v1/nothing", "/v1/cases/x"):
+    for path in ("/v1/items/a", "/v1/items/chunks", "/v1/nothing", "/v1/cases/x", "/docs/errors"):
         writer.write(request("HEAD", path))
         answer = await read_answer(reader, head_only=True)
         assert answer.status == {"/v1/nothing": 404, "/v1/cases/x": 503}.get(path, 200)
