@@ -12,9 +12,11 @@ A house test fails when the files are not what the code says.
 
 import json
 from collections.abc import Iterable
+from datetime import UTC, datetime
 from importlib import import_module
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 from fastapi import FastAPI
 
@@ -23,6 +25,7 @@ from gateway.refusals import REFUSALS
 from gateway.table import ROUTES
 from kit import openapi
 from kit.inbox import Subscribers
+from kit.samples import Sampler
 
 from . import VERSION, error_codes
 from .programs import SERVICES, Program
@@ -207,8 +210,7 @@ def asyncapi() -> dict[str, Any]:
     messages: dict[str, Any] = {}
     schemas: dict[str, Any] = {}
     heard = listeners()
-    envelope = Envelope.model_json_schema(mode="serialization")
-    schemas["Envelope"] = envelope
+    schemas["Envelope"] = Envelope.model_json_schema(mode="serialization")
     for kind, event in sorted(EVENTS.items()):
         name = event.__name__
         data = _schema(event)
@@ -217,6 +219,7 @@ def asyncapi() -> dict[str, Any]:
             "name": f"cn.beam.{kind}",
             "title": (event.__doc__ or name).strip().splitlines()[0],
             "contentType": "application/cloudevents+json",
+            "examples": [{"payload": _sample(kind, data)}],
             "payload": {
                 "allOf": [
                     {"$ref": "#/components/schemas/Envelope"},
@@ -255,6 +258,24 @@ def asyncapi() -> dict[str, Any]:
     }
 
 
+def _sample(kind: str, data: dict[str, Any]) -> dict[str, Any]:
+    """An event of this kind as a department gets it."""
+    envelope = Envelope(
+        id=UUID("019920c4-7a1e-7cc2-9d42-5b6f0e9d6c4c"),
+        source=f"/beam/{kind.split('.')[0]}",
+        type=f"cn.beam.{kind}",
+        subject="case_019920c47a1e7cc29d425b6f0e9d6c4c",
+        time=datetime(2026, 9, 1, 1, 30, tzinfo=UTC),
+        dataschema=f"/v1/events/schemas/{kind}",
+        region="310115",
+        dept="SAMR",
+        aggregateversion=3,
+        correlationid="5f2b6f0e9d6c4c3c8f6e0a1b2c3d4e5f",
+        data=Sampler(data.get("$defs", {})).of(data),
+    )
+    return envelope.model_dump(mode="json", exclude_none=True)
+
+
 def _schema(event: type[Event]) -> dict[str, Any]:
     return event.model_json_schema(mode="serialization")
 
@@ -273,7 +294,7 @@ def files() -> dict[str, str]:
     out["contracts/published/asyncapi.json"] = out["gateway/gateway/asyncapi.json"] = events
     out["gateway/gateway/errors.json"] = _dump(error_codes.gathered())
     for kind, event in EVENTS.items():
-        out[f"contracts/published/events/{kind}.json"] = _dump(_schema(event))
+        out[f"contracts/published/events/{kind}.json"] = _dump(event.schema_document())
     return out
 
 

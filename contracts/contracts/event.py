@@ -17,7 +17,7 @@ class Event(BaseModel):
     a telephone number or an address.
     """
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    model_config = ConfigDict(frozen=True, extra="ignore", use_attribute_docstrings=True)
     TYPE: ClassVar[str] = ""
     """`<service>.<what_happened>.v<n>`, for example `case.task_assigned.v1`."""
 
@@ -33,6 +33,16 @@ class Event(BaseModel):
         EVENTS[cls.TYPE] = cls
 
     @classmethod
+    def schema_document(cls) -> dict[str, Any]:
+        """JSON Schema of the data, as a document of its own: `$id` is what `dataschema` of each
+        such event says."""
+        return {
+            "$schema": "https://json-schema.org/draft/2020-12/schema",
+            "$id": f"/v1/events/schemas/{cls.TYPE}",
+            **cls.model_json_schema(mode="serialization"),
+        }
+
+    @classmethod
     def owner(cls) -> str:
         return cls.TYPE.split(".")[0]
 
@@ -40,10 +50,11 @@ class Event(BaseModel):
 class Envelope(BaseModel):
     """A CloudEvents 1.0 event in structured JSON, as it lies in the outbox and on the wire."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    model_config = ConfigDict(frozen=True, extra="ignore", use_attribute_docstrings=True)
 
     specversion: Literal["1.0"] = "1.0"
     id: UUID = Field(default_factory=uuid4)
+    """Names the event for good: who has this id has the event, however often it comes."""
     source: str
     """`/beam/<service>`"""
     type: str
@@ -51,8 +62,10 @@ class Envelope(BaseModel):
     subject: str
     """The id of the thing (aggregate) that it happened to."""
     time: datetime = Field(default_factory=lambda: datetime.now(UTC))
+    """When it happened, UTC."""
     datacontenttype: Literal["application/json"] = "application/json"
     dataschema: str
+    """Where the JSON Schema of `data` is read."""
     region: str = NO_PLACE
     """Six digits of GB/T 2260, or `_`."""
     dept: str = NO_PLACE
@@ -62,11 +75,14 @@ class Envelope(BaseModel):
     onbehalfof: str | None = None
     """For whom the actor did it, when that is somebody else."""
     aggregateversion: int
-    """Counts the versions of `subject`: order and gaps are told from it, never from the broker."""
+    """Grows with every change of `subject`, also with one that no event tells: a larger one is
+    newer, a gap is no loss. Order is told from it, never from the broker."""
     traceparent: str | None = None
+    """W3C Trace Context of what caused it."""
     correlationid: str | None = None
     """The X-Request-Id of the request that caused it."""
     data: dict[str, Any]
+    """Ids, codes, amounts in fen, dates and states; see `dataschema`."""
 
     @property
     def event_type(self) -> str:

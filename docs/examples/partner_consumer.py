@@ -1,18 +1,36 @@
-"""A department's system: pulls its events from its durable and acknowledges what it has stored.
+"""A department's system: pulls its events from its durable, keeps them, then acknowledges them.
 
-Nothing of One Beam is imported; nats-py is enough. While this program is away the events wait;
-an event that is not acknowledged comes again, so keep each id and skip what you have.
+Nothing of One Beam is imported; nats-py is enough. While this program is away the events wait.
+What is kept lies in a SQLite file beside it; put your own tables in its place.
 
-    python docs/examples/partner_consumer.py .data/run.json SAMR
+    python docs/examples/partner_consumer.py .data/run.json SAMR [how many] [events.db]
 """
 
 import asyncio
 import json
+import sqlite3
 import sys
 from pathlib import Path
 
 import nats
 from nats.errors import TimeoutError as NothingCame
+
+TABLE = """create table if not exists event (
+  id text primary key, type text, subject text, version integer, body text)"""
+KEEP = "insert into event values (?, ?, ?, ?, ?) on conflict do nothing"
+NEWER = "select 1 from event where subject = ? and version > ?"
+
+
+def keep(store: sqlite3.Connection, event: dict) -> str:
+    """One transaction: the event, and whatever follows from it in your system."""
+    subject, version = event["subject"], event["aggregateversion"]
+    with store:
+        row = (event["id"], event["type"], subject, version, json.dumps(event, ensure_ascii=False))
+        if store.execute(KEEP, row).rowcount == 0:
+            return "known"  # it may come twice: its id tells
+        if store.execute(NEWER, (subject, version)).fetchone():
+            return "late"  # something newer of this subject is here already
+        return "new"  # ← your own work goes here
 
 
 async def refused(error: Exception) -> None:
@@ -20,39 +38,39 @@ async def refused(error: Exception) -> None:
     print("broker:", error, file=sys.stderr)
 
 
-async def main(run_file: str, system: str, most: int) -> None:
+async def main(run_file: str, system: str, most: int = 0, file: str = ":memory:") -> None:
     run = json.loads(Path(run_file).read_text())
     partner = next(p for p in run["partners"] if p["system"] == system)
+    store = sqlite3.connect(file)
+    store.execute(TABLE)
     client = await nats.connect(
         partner["nats_url"].split(","),
         user=partner["user"],
         password=partner["password"],
         inbox_prefix=partner["inbox_prefix"],
         error_cb=refused,
+        max_reconnect_attempts=-1,
     )
-    pull = f"$JS.API.CONSUMER.MSG.NEXT.{partner['stream']}.{partner['durable']}"
-    ask = json.dumps({"batch": 50, "expires": 5_000_000_000}).encode()
+    # Bind, do not create: the durable is there, and asking about it is not among our rights.
+    events = await client.jetstream().pull_subscribe_bind(partner["durable"], partner["stream"])
     count = 0
     while not most or count < most:
-        inbox = client.new_inbox()
-        answers = await client.subscribe(inbox)
-        await client.publish(pull, ask, reply=inbox)
         try:
-            while not most or count < most:
-                message = await answers.next_msg(timeout=6)
-                if message.headers and "Status" in message.headers:
-                    break  # nothing more for now: ask again
-                event = json.loads(message.data)
-                print(event["time"], event["type"], event["subject"], flush=True)
-                await client.publish(message.reply, b"+ACK")
-                count += 1
+            batch = await events.fetch(min(50, most - count) if most else 50, timeout=5)
         except NothingCame:
-            pass
-        await answers.unsubscribe()
+            continue
+        for message in batch:
+            event = json.loads(message.data)
+            told = keep(store, event)
+            await message.ack()
+            waiting = message.metadata.num_pending
+            print(event["time"], event["type"], event["subject"], told, waiting, flush=True)
+        count += len(batch)
     await client.drain()
 
 
 if __name__ == "__main__":
     if len(sys.argv) < 3:
         sys.exit(__doc__)
-    asyncio.run(main(sys.argv[1], sys.argv[2], int(sys.argv[3]) if len(sys.argv) > 3 else 0))
+    most = int(sys.argv[3]) if len(sys.argv) > 3 else 0
+    asyncio.run(main(sys.argv[1], sys.argv[2], most, *sys.argv[4:5]))

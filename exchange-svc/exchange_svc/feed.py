@@ -1,6 +1,7 @@
 """The feed: every event of the platform in one lasting order, to be read from any point on."""
 
 from collections.abc import Sequence
+from datetime import datetime
 
 from sqlalchemy import ColumnElement, and_, or_, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -35,6 +36,24 @@ async def keep(session: AsyncSession, *envelopes: Envelope) -> None:
         "bodies": [e.model_dump_json(exclude_none=True) for e in envelopes],
     }
     await session.execute(_KEEP, columns)
+
+
+_SINCE = text("""
+select min(seq) from feed_entry
+where kept_at >= :since
+  and kept_at < (select min(kept_at) from feed_entry where kept_at >= :since) + interval '1 minute'
+""")
+
+
+async def before_first(session: AsyncSession, since: datetime) -> int | None:
+    """The cursor behind which stands everything that was kept since then, and so everything that
+    happened since: an event is kept after it happened. None when there is nothing yet.
+
+    `kept_at` is when a transaction began, `seq` when it wrote: of two that overlap, the later row
+    may have the smaller number. None lasts a minute.
+    """
+    first = await session.scalar(_SINCE, {"since": since})
+    return None if first is None else int(first) - 1
 
 
 def of_department(dept: str) -> ColumnElement[bool]:

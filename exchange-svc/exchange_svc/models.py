@@ -55,6 +55,7 @@ class FeedEntry(Base):
     __table_args__ = (
         Index(None, "dept", "seq"),
         Index(None, "subject", "seq"),
+        Index(None, "kept_at"),
         {"info": APPEND_ONLY},
     )
 

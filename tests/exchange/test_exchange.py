@@ -77,6 +77,51 @@ async def test_the_feed_shows_a_department_its_own_and_operators_all(
         assert (await exchange.client.get("/v1/events", headers=headers)).status_code == status
 
 
+async def test_a_night_is_read_again_since_a_moment(exchange: Running, ground: Ground) -> None:
+    before, after = new_id("case"), new_id("case")
+    sessions = exchange.runtime.sessions
+    async with sessions.begin() as session:
+        await feed.keep(session, envelope(submitted(before), 1))
+    async with sessions() as session:
+        moment = await session.scalar(text("select clock_timestamp()"))
+    ask = {"headers": partner(ground, "SAMR"), "params": {"since": moment.isoformat()}}
+    early = (await exchange.client.get("/v1/events", **ask)).json()
+    assert early["events"] == []
+    # The one that began first writes last: its number is the larger, its moment the earlier.
+    async with sessions() as slow:
+        await slow.execute(text("select now()"))
+        async with sessions.begin() as quick:
+            await feed.keep(quick, envelope(submitted(after), 1))
+        await feed.keep(slow, envelope(submitted(after), 2))
+        await slow.commit()
+
+    async def both() -> Any:
+        page = (await exchange.client.get("/v1/events", **ask)).json()
+        seen = [e["aggregateversion"] for e in page["events"] if e["subject"] == after]
+        return page if seen == [1, 2] else None
+
+    page = await until(both)
+    assert before not in {e["subject"] for e in page["events"]}
+    rest = (await exchange.client.get(page["next"], headers=ask["headers"])).json()
+    assert rest["events"] == []
+    # The link of the empty answer goes on asking since that moment, not from the very start.
+    found = (await exchange.client.get(early["next"], headers=ask["headers"])).json()
+    assert [e["id"] for e in found["events"]] == [e["id"] for e in page["events"]]
+    ask["params"]["since"] = "2026-11-22"
+    [error] = (await exchange.client.get("/v1/events", **ask)).json()["errors"]
+    assert error["pointer"] == "/query/since"
+    assert "+08:00" in error["message"]
+
+
+async def test_a_schema_is_found_by_both_names(exchange: Running) -> None:
+    short = (await exchange.client.get("/v1/events/schemas/case.submitted.v1")).json()
+    whole = (await exchange.client.get("/v1/events/schemas/cn.beam.case.submitted.v1")).json()
+    assert short == whole
+    assert short["$id"] == envelope(submitted("case_1"), 1).dataschema
+    unknown = await exchange.client.get("/v1/events/schemas/cn.beam.case.lost.v1")
+    assert unknown.status_code == 404
+
+
 async def test_a_reader_never_passes_an_open_transaction(exchange: Running) -> None:
     first, second = new_id("case"), new_id("case")
     sessions = exchange.runtime.sessions

@@ -1,10 +1,12 @@
 """Events by pull over HTTP, for partners that cannot speak NATS, and for operators."""
 
 import json
+from collections.abc import Sequence
 from typing import Annotated, Any
 from urllib.parse import urlencode
 
 from fastapi import Depends, Path, Query
+from pydantic import AwareDatetime
 from sqlalchemy import ColumnElement, true
 
 from contracts.event import EVENTS
@@ -16,6 +18,7 @@ from kit.routing import router as new_router
 from kit.samples import shown
 
 from .. import feed
+from ..models import FeedEntry
 from ..schemas import FeedOut
 
 router = new_router(prefix="/v1/events", tags=["events"])
@@ -41,20 +44,51 @@ def _reach(caller: Caller) -> ColumnElement[bool]:
 async def read_events(
     session: Session,
     caller: Reader,
-    after: Annotated[int, Query(ge=0, le=2**62)] = 0,
+    after: Annotated[
+        int, Query(ge=0, le=2**62, description="`last` of the answer before; 0: from the start")
+    ] = 0,
     limit: Limit = 100,
-    subject: Annotated[str | None, Query(max_length=60, pattern=r"^[a-z]+_[0-9a-z_]+$")] = None,
+    subject: Annotated[
+        str | None,
+        Query(
+            max_length=60,
+            pattern=r"^[a-z]+_[0-9a-z_]+$",
+            description="only what happened to this thing",
+            examples=["case_019920c47a1e7cc29d425b6f0e9d6c4c"],
+        ),
+    ] = None,
+    since: Annotated[
+        AwareDatetime | None,
+        Query(
+            description="begin with what happened at this moment: to read a night again. Then "
+            "follow `next`",
+            examples=["2026-09-01T01:30:00Z"],
+        ),
+    ] = None,
 ) -> FeedOut:
-    """Events behind the cursor `after`, in lasting order; partners get their department's
-    own, supervisors those of their department and region."""
+    """Events behind the cursor `after`, or `since` a moment, in lasting order; partners get their
+    department's own, supervisors those of their department and region."""
     limit = min(limit, MOST)
+    if since is not None:
+        start = await feed.before_first(session, since)
+        if start is None:
+            _reach(caller)
+            return _page([], after, limit=limit, subject=subject, since=since)
+        after = max(after, start)
     rows = await feed.after(session, seq=after, limit=limit, within=_reach(caller), subject=subject)
+    return _page(rows, after, limit=limit, subject=subject)
+
+
+def _page(rows: Sequence[FeedEntry], after: int, **query: Any) -> FeedOut:
+    """What was found behind `after`, and where to ask next: with the rest of the query."""
     last = rows[-1].seq if rows else after
-    query = {"after": last, "limit": limit} | ({"subject": subject} if subject else {})
+    if query.get("since") is not None:
+        query["since"] = query["since"].isoformat()
+    given = {name: value for name, value in query.items() if value is not None}
     return FeedOut(
         events=[json.loads(row.body) for row in rows],
         last=last,
-        next=f"/v1/events?{urlencode(query)}",
+        next=f"/v1/events?{urlencode({'after': last, **given})}",
     )
 
 
@@ -72,8 +106,11 @@ async def read_events(
 async def event_schema(
     _: Public, event_type: Annotated[str, Path(max_length=80)]
 ) -> dict[str, Any]:
-    """JSON Schema of an event's `data`, as `dataschema` of each event names it."""
-    event = EVENTS.get(event_type)
+    """JSON Schema of an event's `data`, as `dataschema` of each event names it; an event's whole
+    `type` will do as well."""
+    event = EVENTS.get(event_type.removeprefix("cn.beam."))
     if event is None:
-        raise NotFound("没有这种事件。", "There is no such event.")
-    return event.model_json_schema(mode="serialization")
+        raise NotFound(
+            "没有这种事件。全部事件见 /docs/events。", "There is no such event; see /docs/events."
+        )
+    return event.schema_document()
