@@ -14,9 +14,10 @@ from kit.auth import Keyring
 from kit.bodies import HeadLikeGet
 from kit.broker import Nats
 
-from . import operators, ops, portal, references, routes, silence
+from . import dead_letters, operators, ops, portal, references, routes, silence
 from .beam import Beam
 from .counters import BeamCollector
+from .pages import problems
 from .settings import GatewaySettings
 from .table import ROUTES, SERVICES, Route
 
@@ -53,6 +54,7 @@ def create_app(
         sweeper = asyncio.create_task(beam.sweep(logs))
         exporter = asyncio.create_task(tracer.run()) if tracer is not None else None
         followers = [asyncio.create_task(silence.watch(beam.pools.values()))]
+        followers.append(asyncio.create_task(keys.warm()))
         if settings.nats_url:
             nats = Nats(
                 settings.nats_url, settings.nats_user, settings.nats_password.get_secret_value()
@@ -101,10 +103,12 @@ def create_app(
     app.include_router(routes.router)
     app.include_router(ops.router)
     app.include_router(operators.router)
+    app.include_router(dead_letters.router)
     app.include_router(references.router)
     app.include_router(references.events_router)
     app.include_router(portal.router)
     errors.install(app)
+    app.state.problem_page = problems.shown
     app.add_middleware(HeadLikeGet)
     app.add_middleware(telemetry.RequestTelemetry, service=settings.service)
     return app

@@ -1,8 +1,9 @@
 """`/ops`: the operators' page in a browser, without script.
 
 The person signs in at identity as in any app (code with PKCE); the access token then lies in a
-cookie of this page alone, as long as it lives. There is nothing to do on the page, so a request
-forged by another site does nothing.
+cookie of this page alone, as long as it lives. There is nothing to do on this page but to
+sign out, so a request forged by another site does no more than that; see `dead_letters.py` for the
+one that does more.
 """
 
 import base64
@@ -29,6 +30,19 @@ SIGN_IN_SECONDS = 600
 @router.get("/ops")
 async def show(_: Public, request: Request) -> Response:
     """How the platform does, for a person; who is not signed in is sent to sign in."""
+    caller = await entered(request)
+    if isinstance(caller, Response):
+        return caller
+    probe = request.state.probe
+    said = await ops.overview(probe.settings, probe.client, caller, request.state.beam.own_token)
+    answer = layout.answer(request, lambda view: operators.render(said, view))
+    answer.headers["cache-control"] = "no-store"
+    return answer
+
+
+async def entered(request: Request) -> Caller | Response:
+    """The operator whom the page's cookie names; else where to sign in, or that it is not for
+    him."""
     token = request.cookies.get(TOKEN)
     if token is None:
         return _to_sign_in(request)
@@ -41,13 +55,13 @@ async def show(_: Public, request: Request) -> Response:
             request,
             403,
             ("此页面向运维人员", "This page is for operators"),
-            ("请用运维账号登录。", "Sign in with an operator's account."),
+            (
+                "您现在以别的账号登录。请先退出,再用运维账号打开 /ops。",
+                "You are signed in with another account. Sign out, then open /ops as an operator.",
+            ),
+            (operators.SIGN_OUT, operators.SIGN_OUT_TEXT),
         )
-    probe = request.state.probe
-    said = await ops.overview(probe.settings, probe.client, caller, request.state.beam.own_token)
-    answer = layout.answer(request, lambda view: operators.render(said, view))
-    answer.headers["cache-control"] = "no-store"
-    return answer
+    return caller
 
 
 @router.get("/ops/signed-in")
@@ -77,6 +91,17 @@ async def signed_in(_: Public, request: Request) -> Response:
     response = RedirectResponse("/ops", 303, headers={"cache-control": "no-store"})
     _keep(response, request, TOKEN, token, life)
     _keep(response, request, PENDING, "", 0)
+    return response
+
+
+@router.get(operators.SIGN_OUT)
+async def sign_out(_: Public, request: Request) -> Response:
+    """Forgets the token of this page, and goes on to where identity asks whether to sign out."""
+    issuer = request.state.beam.settings.issuer
+    response = RedirectResponse(
+        f"{issuer}/oauth2/logout", 303, headers={"cache-control": "no-store"}
+    )
+    _keep(response, request, TOKEN, "", 0)
     return response
 
 
@@ -111,17 +136,26 @@ def _failed(request: Request) -> Response:
         request,
         400,
         ("登录没有完成", "The sign-in was not finished"),
-        ("链接已失效或来自别处。请重新打开 ", "The link is old or from elsewhere. Open it again: "),
+        ("链接已失效或来自别处。请重新打开。", "The link is old or from elsewhere. Open it again."),
+        ("/ops", ("运行状态页", "How the platform does")),
     )
 
 
 def _say(
-    request: Request, status: int, title: tuple[str, str], sentence: tuple[str, str]
+    request: Request,
+    status: int,
+    title: tuple[str, str],
+    sentence: tuple[str, str],
+    link: tuple[str, tuple[str, str]],
 ) -> HTMLResponse:
+    """A page of one sentence and the one `link` that leads on."""
+    href, text = link
     answer = layout.answer(
         request,
         lambda view: layout.page(
-            view.t(*title), f'<p>{view.t(*sentence)} <a href="/ops">/ops</a></p>', view
+            view.t(*title),
+            f'<p>{view.t(*sentence)}</p><p><a href="{href}">{view.t(*text)}</a></p>',
+            view,
         ),
     )
     answer.status_code = status

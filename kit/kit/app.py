@@ -101,6 +101,7 @@ async def running(
         stack.callback(asyncio.create_task(ops.watch_checks(runtime)).cancel)
         stack.callback(asyncio.create_task(runtime.database.run()).cancel)
         runtime.bus.watcher = Watcher(settings.service, runtime.keyring.revoked.note)
+        stack.callback(asyncio.create_task(runtime.keyring.warm()).cancel)
         await runtime.bus.start()
         stack.push_async_callback(runtime.bus.stop)
         runtime.jobs.start(runtime)

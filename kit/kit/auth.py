@@ -6,7 +6,9 @@ checked in the domain query itself.
 """
 
 import asyncio
+import contextlib
 import json
+import ssl
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import replace
@@ -31,6 +33,8 @@ AUDIENCE = "beam"
 CACHE_SIZE = 20_000
 REFRESH_SECONDS = 12 * 3600
 UNKNOWN_KID_SECONDS = 30
+WARM_SECONDS = (0.5, 15.0)
+"""Between the tries to fetch the first keys: at first, and at most."""
 
 
 def audience_of(service: str) -> str:
@@ -73,10 +77,24 @@ class Keyring:
             finally:
                 # Whoever asked while this went on has his answer.
                 self._tried = time.monotonic()
-            if len(keys):
-                keys.drop(self.revoked.withdrawn())
-                self._keys, self._fetched = keys, time.monotonic()
-                self._cache.clear()
+            self._take(keys)
+
+    def _take(self, keys: KeySet) -> None:
+        if len(keys):
+            keys.drop(self.revoked.withdrawn())
+            self._keys, self._fetched = keys, time.monotonic()
+            self._cache.clear()
+
+    async def warm(self) -> None:
+        """Fetch the keys before the first caller comes, who would wait for it; tries until the
+        issuer has some. A caller who comes meanwhile fetches for himself."""
+        wait = WARM_SECONDS[0]
+        while not len(self._keys):
+            with contextlib.suppress(httpx.HTTPError, OSError, ValueError):
+                self._take(KeySet(await self._load()))
+            if not len(self._keys):
+                await asyncio.sleep(wait)
+                wait = min(2 * wait, WARM_SECONDS[1])
 
     def _heed_withdrawals(self) -> None:
         self._withdrawals = self.revoked.withdrawals
@@ -156,11 +174,15 @@ class Keyring:
 def _over_http(url: str) -> JwksLoader:
     """Loads a JWKS from an address; `file:` serves installations without an issuer near by."""
 
+    # Loading the authorities' certificates takes some 60 ms of CPU; without TLS nobody needs them.
+    # A context that knows none trusts nobody.
+    tls = True if url.startswith("https:") else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+
     async def load() -> Mapping[str, Any]:
         if url.startswith("file:"):
             read = json.loads(Path(unquote(urlsplit(url).path)).read_bytes())
             return dict(read)
-        async with httpx.AsyncClient(timeout=3, trust_env=False) as client:
+        async with httpx.AsyncClient(timeout=3, trust_env=False, verify=tls) as client:
             answer = await client.get(url)
             answer.raise_for_status()
             jwks = answer.json()

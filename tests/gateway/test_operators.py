@@ -5,10 +5,10 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from gateway.pages import operators
+from gateway.pages import dead_letters, operators
 from kit.views import View
 
-from .conftest import Door, request, talk
+from .conftest import ISSUER, Door, Recorder, request, talk
 from .test_pages import Outline
 
 AT = "2026-11-22T10:00:00.000+00:00"
@@ -96,7 +96,7 @@ def test_every_red_line_says_what_to_do() -> None:
     for what, do in (
         ("payment) 没有回答", "make roll SERVICE=payment"),
         ("nats: not connected", "事件不会丢"),
-        ("有 2 条死信", "/v1/ops/helpdesk/dead-letters"),
+        ("有 2 条死信", 'href="/ops/dead-letters/helpdesk"'),
         ("有 7 个事件没有发出", "不要清空任何东西"),
         ("0.2.0: licence", "make upgrade"),
         ("与留在数据交换处的链头不符", "beam audit accept"),
@@ -213,3 +213,101 @@ async def test_people_who_are_no_operators_are_refused(shared_door: Door, keys: 
         [answer] = await talk(shared_door.port, request(path="/ops", Cookie=f"beam_ops={token}"))
         assert answer.status == 403
         assert "运维" in answer.body.decode()
+
+
+async def test_whoever_signed_in_as_somebody_else_finds_the_way_out(
+    shared_door: Door, keys: Any
+) -> None:
+    cookie = f"beam_ops={keys.token()}"
+    [refused] = await talk(shared_door.port, request(path="/ops", Cookie=cookie))
+    assert "/ops/sign-out" in Outline(refused.body.decode()).links
+    [out] = await talk(shared_door.port, request(path="/ops/sign-out", Cookie=cookie))
+    assert out.status == 303
+    assert urlsplit(out.header("location")).path == "/oauth2/logout"
+    assert 'beam_ops=""; ' in out.header("set-cookie")
+    assert "max-age=0" in out.header("set-cookie").lower()
+    assert "/ops/sign-out" in Outline(shown()).links
+
+
+def test_moments_are_those_of_the_city() -> None:
+    sealed = {"ok": True, "state": "whole", "blocks": 1, "anchored": 1, "sealed_at": AT}
+    page = shown(backup_at=AT, services={"case": state(checks={"audit": sealed})})
+    assert page.count("2026-11-22 18:00:00") == 3
+    assert "+00:00" not in page
+
+
+LETTER = {
+    "id": "dead_1", "consumer": "case__open", "event_id": "e", "error": "KeyError <b>",
+    "event_type": "cn.beam.payment.paid.v1", "correlation_id": "req-1", "deliveries": 8,
+    "first_at": AT, "died_at": AT, "replayed_at": None,
+}  # fmt: skip
+
+
+def test_dead_letters_say_why_and_have_a_button() -> None:
+    said = {"items": [LETTER], "next": None}
+    page = dead_letters.render("case", said, "failed", View())
+    Outline(page)
+    for text in (
+        "cn.beam.payment.paid.v1", "case__open", "KeyError &lt;b&gt;", "req-1", "仍然失败",
+        'action="/ops/dead-letters/case/dead_1/replay"', "2026-11-22 18:00:00",
+    ):  # fmt: skip
+        assert text in page, text
+    assert "There are no dead letters" in dead_letters.render(
+        "case", {"items": [], "next": None}, "", View(english=True)
+    )
+    assert "没有回答" in dead_letters.render("case", None, "", View())
+    assert "<script>" not in dead_letters.render("case", None, "<script>", View())
+
+
+@pytest.mark.parametrize("origin", [{}, {"Origin": "null"}, {"Origin": "https://evil.example"}])
+async def test_a_press_from_elsewhere_does_nothing(
+    shared_door: Door, shared_recorder: Recorder, keys: Any, origin: dict[str, str]
+) -> None:
+    token = keys.token(kind="staff", roles=["operator"], dept="SAMR")
+    before = len(shared_recorder.seen)
+    raw = request(
+        "POST", "/ops/dead-letters/case/dead_1/replay", Cookie=f"beam_ops={token}", **origin
+    )
+    [answer] = await talk(shared_door.port, raw)
+    assert answer.status == 403
+    assert len(shared_recorder.seen) == before
+
+
+async def test_only_operators_see_and_replay_dead_letters(
+    shared_door: Door, shared_recorder: Recorder, keys: Any
+) -> None:
+    before = len(shared_recorder.seen)
+    for cookie, status in (("", 303), (f"beam_ops={keys.token()}", 403)):
+        for method, path in (
+            ("GET", "/ops/dead-letters/case"),
+            ("POST", "/ops/dead-letters/case/dead_1/replay"),
+        ):
+            raw = request(method, path, Cookie=cookie, Origin=ISSUER)
+            [answer] = await talk(shared_door.port, raw)
+            assert answer.status == status, (method, cookie[:8])
+    assert len(shared_recorder.seen) == before
+    operator = keys.token(kind="staff", roles=["operator"], dept="SAMR")
+    raw = request(path="/ops/dead-letters/nothing", Cookie=f"beam_ops={operator}")
+    [answer] = await talk(shared_door.port, raw)
+    assert answer.status == 404
+
+
+async def test_a_press_asks_the_service_with_the_operators_own_token(
+    shared_door: Door, shared_recorder: Recorder, keys: Any
+) -> None:
+    token = keys.token(kind="staff", roles=["operator"], dept="SAMR")
+    raw = request(
+        "POST",
+        "/ops/dead-letters/catalog/dead_1/replay",
+        Cookie=f"beam_ops={token}",
+        Origin=ISSUER,
+    )
+    [answer] = await talk(shared_door.port, raw)
+    assert answer.status == 303
+    assert answer.header("location") == "/ops/dead-letters/catalog?did=done"
+    asked = shared_recorder.seen[-1]
+    assert (asked.method, asked.target) == ("POST", b"/v1/ops/catalog/dead-letters/dead_1/replay")
+    assert asked.header("authorization") == [f"Bearer {token}"]
+    away = raw.replace(b"/catalog/", b"/case/")
+    [answer] = await talk(shared_door.port, away)
+    assert answer.header("location") == "/ops/dead-letters/case?did=away"

@@ -134,3 +134,26 @@ async def test_a_chosen_view_is_kept(shared_door: Door) -> None:
     assert "The one door" in english.body.decode()
     [broken] = await talk(shared_door.port, request(path="/", Cookie='beam_text="\\; ;;=large'))
     assert broken.status == 200
+
+
+async def test_a_browser_that_opens_nothing_reads_a_page(shared_door: Door) -> None:
+    asks = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
+    [answer] = await talk(shared_door.port, request(path="/my-matters", **asks))
+    assert answer.status == 404
+    assert (answer.header("content-type") or "").startswith("text/html")
+    page = answer.body.decode()
+    outline = Outline(page)
+    assert "没有这个页面" in page
+    assert {"/", "tel:12345"} <= set(outline.links)
+    assert answer.header("x-request-id") in page
+    [english] = await talk(
+        shared_door.port, request(path="/my-matters", **asks, **{"Accept-Language": "en"})
+    )
+    assert "There is no such page" in english.body.decode()
+
+
+@pytest.mark.parametrize("path", ["/v1/nothing", "/health/nothing", "/.well-known/nothing"])
+async def test_programs_read_a_problem_whatever_they_accept(shared_door: Door, path: str) -> None:
+    [answer] = await talk(shared_door.port, request(path=path, Accept="text/html,*/*"))
+    assert answer.status == 404
+    assert answer.problem["code"] == "not_found"

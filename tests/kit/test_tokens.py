@@ -23,7 +23,7 @@ from joserfc import jwk, jws
 from joserfc import jwt as other_jwt
 from joserfc.errors import SecurityWarning
 
-from kit import errors, telemetry
+from kit import auth, errors, telemetry
 from kit.auth import Anyone, Caller, Keyring
 from kit.errors import Unauthenticated
 from kit.jose import BadToken, KeySet, SigningKey
@@ -310,6 +310,28 @@ async def test_the_first_callers_of_a_fresh_process_wait_for_one_fetch() -> None
         f"acc_{n}" for n in range(5)
     ]
     assert fetches == 1
+
+
+async def test_the_first_keys_are_there_before_the_first_caller(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(auth, "WARM_SECONDS", (0.0, 0.0))
+    answers = [OSError("not there yet"), {"keys": []}, {"keys": [KEY.public_jwk]}]
+    fetched = 0
+
+    async def jwks() -> dict[str, Any]:
+        nonlocal fetched
+        fetched += 1
+        answer = answers.pop(0)
+        if isinstance(answer, OSError):
+            raise answer
+        return answer
+
+    ring = Keyring(ISSUER, jwks)
+    await ring.warm()
+    assert fetched == 3
+    assert (await ring.verify(made())).subject
+    assert fetched == 3
 
 
 async def test_a_new_key_is_fetched_and_a_flood_of_unknown_ones_is_not() -> None:

@@ -5,12 +5,14 @@ import base64
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from datetime import datetime
 from html import escape
 
 from starlette.requests import Request
 from starlette.responses import HTMLResponse
 
 from kit import views
+from kit.clock import CITY
 from kit.views import View
 
 STYLE = (
@@ -20,8 +22,11 @@ STYLE = (
     "code{font:0.95em ui-monospace,monospace;overflow-wrap:anywhere}"
     "section{border-top:1px solid #767676;margin-top:2rem}:target h2{background:#fff3bf}"
     "table{border-collapse:collapse;width:100%}caption{text-align:left;font-weight:600}"
-    "th,td{text-align:left;vertical-align:top;padding:.3rem .6rem;border-bottom:1px solid #ccc}"
+    "th,td{text-align:left;vertical-align:top;padding:.3rem .6rem;min-width:5rem;"
+    "border-bottom:1px solid #ccc}"
     ".wide{overflow-x:auto}.skip{position:absolute;left:-99rem}.skip:focus{left:1rem}"
+    "button{font:inherit;font-weight:600;padding:.3rem .9rem;min-height:2.75rem;border:0;"
+    "background:#0b4f9e;color:#fff;cursor:pointer}"
     "header a{display:inline-block;min-height:1.5rem;margin-right:1rem}"
     "footer{border-top:1px solid #767676;margin-top:2rem}h1,h2,p,li{overflow-wrap:anywhere}"
 )
@@ -115,6 +120,11 @@ def table(caption: str, heads: tuple[str, ...], rows: Sequence[tuple[str, ...]])
         f"<table><caption>{escape(caption)}</caption>"
         f"<thead><tr>{top}</tr></thead><tbody>{lines}</tbody></table></div>"
     )
+
+
+def moment(said: str) -> str:
+    """A moment of an answer (ISO 8601) as people of the city read it."""
+    return f"{datetime.fromisoformat(said).astimezone(CITY):%Y-%m-%d %H:%M:%S}"
 
 
 def code(text: str) -> str:

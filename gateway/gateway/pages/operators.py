@@ -12,10 +12,12 @@ from kit.views import View
 
 from ..refusals import NAMES
 from . import reconciliation
-from .layout import code, page, switches, table
+from .layout import code, moment, page, switches, table
 
 BACKUP_HOURS = 26
 """A daily backup, and two hours for it."""
+SIGN_OUT = "/ops/sign-out"
+SIGN_OUT_TEXT = ("退出登录", "Sign out")
 
 
 @dataclass(frozen=True)
@@ -37,10 +39,11 @@ def render(said: dict[str, Any], view: View) -> str:
         (t("问题", "What is wrong"), t("怎么办", "What to do")),
         [(f"<strong>{line.what}</strong>", line.do) for line in lines],
     )
-    at = datetime.fromisoformat(said["at"]).astimezone()
     body = (
-        f"<p>{t('时间', 'At')} {escape(f'{at:%Y-%m-%d %H:%M:%S %Z}')} · "
-        f'<a href="/ops">{t("刷新", "Refresh")}</a></p>'
+        f"<p>{t('北京时间', 'China time')} {moment(said['at'])}"
+        f"{t('(日志中是 UTC)', ' (logs are in UTC)')} · "
+        f'<a href="/ops">{t("刷新", "Refresh")}</a> · '
+        f'<a href="{SIGN_OUT}">{t(*SIGN_OUT_TEXT)}</a></p>'
         f"{red if lines else good}"
         f"<h2>{t('服务', 'Services')}</h2>{_services(said, view)}"
         f"<h2>{t('电子监察', 'Supervision')}</h2>{_supervision(said, view)}"
@@ -65,10 +68,13 @@ def _lines(said: dict[str, Any], view: View) -> Iterator[Line]:
     for service in said["unreachable"]:
         yield Line(
             f"{_name(service, view)} {t('没有回答', 'gives no answer')}",
-            t("看容器与日志:", "See its container and log: ")
+            t("先刷新一次;仍没有回答,看日志:", "Refresh once; still none: see its log: ")
             + code(f"make logs ARGS='{service} --since 10m'")
             + t(";重启:", "; restart: ")
-            + code(f"make roll SERVICE={service}"),
+            + code(f"make roll SERVICE={service}")
+            + t("。不用容器时看 ", ". Without containers: ")
+            + code(f"$BEAM_DATA/logs/{service}.log")
+            + t(",它会自动重启。", "; it is started again by itself."),
         )
     for service in said["not_ready"]:
         reasons = ", ".join(said["services"][service].get("reasons", []))
@@ -81,10 +87,11 @@ def _lines(said: dict[str, Any], view: View) -> Iterator[Line]:
             ),
         )
     for service, count in said["dead_letters"].items():
-        address = code(f"GET /v1/ops/{service}/dead-letters")
+        link = f'<a href="/ops/dead-letters/{service}">{t("原因与重新处理", "Why, and again")}</a>'
         yield Line(
             f"{_name(service, view)} {t(f'有 {count} 条死信', f'has {count} dead letters')}",
-            f"{address} {t('读原因,修好后逐条 replay。', 'tells why; mend it, then replay each.')}",
+            f"{link} {t('先修好原因,再逐条重新处理。', 'Mend the cause, then handle each again.')} "
+            + code(f"GET /v1/ops/{service}/dead-letters"),
         )
     for service, count in said["late_events"].items():
         yield Line(
@@ -260,7 +267,7 @@ def _sealed(said: dict[str, Any], view: View) -> str:
                 states[audit["state"]],
                 str(audit["blocks"]),
                 anchored,
-                escape(audit["sealed_at"] or "–"),
+                moment(audit["sealed_at"]) if audit["sealed_at"] else "–",
             )
         )
     heads = (
@@ -283,4 +290,4 @@ def _backup_is_old(said: dict[str, Any]) -> bool:
 def _backup(said: dict[str, Any], view: View) -> str:
     if said["backup_at"] is None:
         return view.t("没有备份,或查不到。", "There is none, or it cannot be told.")
-    return view.t("最近一次", "The last one") + " " + escape(said["backup_at"])
+    return view.t("最近一次", "The last one") + " " + moment(said["backup_at"])

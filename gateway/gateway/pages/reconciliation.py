@@ -7,7 +7,7 @@ from typing import Any
 
 from kit.views import View
 
-from .layout import code, table
+from .layout import code, moment, table
 
 STATES = {
     "waiting": ("等账单", "waits for the bill"),
@@ -86,7 +86,7 @@ def _last(found: Mapping[str, Any], view: View) -> str:
             escape(one["day"]),
             _state(one, view),
             str(one["lines"]),
-            escape(one["finished_at"] or "–"),
+            moment(one["finished_at"]) if one["finished_at"] else "–",
         )
         for one in found["last"]
     ]

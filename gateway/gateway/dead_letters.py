@@ -1,0 +1,85 @@
+"""`/ops/dead-letters/<service>`: what its handlers gave up, and a button that tries one again.
+
+The services do it (`/v1/ops/<service>/dead-letters`), asked with the operator's own token; without
+script. A press changes something, so it must come from our own page: the token's cookie is
+SameSite=Lax, and a browser that names another origin is refused.
+"""
+
+from typing import Any
+from urllib.parse import quote
+
+import httpx
+from fastapi import APIRouter, Request
+from starlette.responses import RedirectResponse, Response
+
+from kit.auth import Caller, Public
+from kit.errors import Forbidden, NotFound
+
+from . import operators
+from .pages import dead_letters as pages
+from .pages import layout
+from .pillars import headers_for
+from .table import SERVICES
+
+router = APIRouter(include_in_schema=False)
+SECONDS = 20.0
+"""A handler that is tried again may take its time."""
+HEADERS = {
+    **layout.PLAIN,
+    "content-security-policy": layout.PLAIN["content-security-policy"].replace(
+        "form-action 'none'", "form-action 'self'"
+    ),
+    # With no referrer at all a form's Origin would be `null`.
+    "referrer-policy": "same-origin",
+    "cache-control": "no-store",
+}
+
+
+@router.get("/ops/dead-letters/{service}")
+async def show(_: Public, request: Request, service: str) -> Response:
+    """The service's open dead letters, newest first, at most 50."""
+    caller = await operators.entered(request)
+    if isinstance(caller, Response):
+        return caller
+    answer = await _ask(request, caller, "GET", _path(service))
+    said = answer.json() if answer is not None and answer.status_code == 200 else None
+    did = request.query_params.get("did", "")
+    return layout.answer(request, lambda view: pages.render(service, said, did, view), HEADERS)
+
+
+@router.post("/ops/dead-letters/{service}/{letter_id}/replay")
+async def replay(_: Public, request: Request, service: str, letter_id: str) -> Response:
+    """Runs the handler again; back to the list, which says how it went."""
+    issuer = request.state.beam.settings.issuer
+    if request.headers.get("origin") != issuer:
+        raise Forbidden("请从运行状态页重新操作。", "Do this from the operators' page.")
+    caller = await operators.entered(request)
+    if isinstance(caller, Response):
+        return caller
+    answer = await _ask(request, caller, "POST", f"{_path(service)}/{quote(letter_id)}/replay")
+    did = "away" if answer is None else _DID.get(answer.status_code, "refused")
+    back = f"/ops/dead-letters/{service}?did={did}"
+    return RedirectResponse(back, 303, headers={"cache-control": "no-store"})
+
+
+_DID = {200: "done", 404: "gone", 409: "failed"}
+
+
+def _path(service: str) -> str:
+    if service not in SERVICES:
+        raise NotFound("没有这个服务。", "There is no such service.")
+    return f"/v1/ops/{service}/dead-letters"
+
+
+async def _ask(request: Request, caller: Caller, method: str, path: str) -> httpx.Response | None:
+    """What the service answers; None when it does not."""
+    probe, beam = request.state.probe, request.state.beam
+    service = path.split("/")[3]
+    headers: dict[str, Any] = await headers_for(caller, beam.own_token, probe.client)
+    try:
+        answer: httpx.Response = await probe.client.request(
+            method, probe.settings.url_of(service) + path, headers=headers, timeout=SECONDS
+        )
+    except httpx.HTTPError:
+        return None
+    return answer
