@@ -72,10 +72,10 @@ def gathered() -> list[dict[str, Any]]:
         package = problem.__module__.partition(".")[0]
         if package in names:
             add(problem.code, problem.status, problem.title, names[package])
-    for status, (code, zh, en) in errors.BY_STATUS.items():
-        add(code, status, (zh, en), "kit")
-    code, zh, en = errors.OTHER_STATUS
-    add(code, 400, (zh, en), "kit")
+    for status, (code, title, detail) in errors.BY_STATUS.items():
+        add(code, status, title, "kit", detail)
+    code, title, detail = errors.OTHER_STATUS
+    add(code, 400, title, "kit", detail)
     add(*_INTERNAL[:3], "kit", _INTERNAL[3])
     for code, refusal in refusals.REFUSALS.items():
         zh, en = refusal.detail
