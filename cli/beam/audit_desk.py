@@ -20,6 +20,7 @@ import typer
 from pydantic import ValidationError
 
 from . import setting_files
+from .helps import example
 from .place import Place
 from .programs import BY_NAME, SERVICES, Program
 from .provision import database_of
@@ -52,7 +53,7 @@ class Books:
     file: "AnchorFile | None"
 
 
-@audit.command()
+@audit.command(epilog=example("audit verify", "audit verify case --heads - < heads.jsonl"))
 def verify(service: Service = None, heads: Heads = None, lang: Language = "zh") -> None:
     """逐行核对封存链;有问题时退出码为 1 / check every row; exit code 1 when something is wrong."""
     with told(lang):
@@ -60,7 +61,7 @@ def verify(service: Service = None, heads: Heads = None, lang: Language = "zh") 
     raise typer.Exit(code)
 
 
-@audit.command()
+@audit.command(epilog=example("audit heads > heads.jsonl"))
 def heads(lang: Language = "zh") -> None:
     """数据交换所知的全部链头,每行一个 JSON / the heads that exchange-svc was told of, as JSON."""
     with told(lang):
@@ -69,7 +70,12 @@ def heads(lang: Language = "zh") -> None:
                 print(json.dumps({"service": service, "block": one.block, "hash": one.hash}))
 
 
-@audit.command()
+@audit.command(
+    epilog=example(
+        "audit accept --restored --reason 恢复了备份 --by 王敏",
+        "audit accept case --reason 已查明 --by 王敏",
+    )
+)
 def accept(
     reason: Annotated[str, typer.Option(help="原因,永久保留 / why; it is kept for ever")],
     service: Service = None,

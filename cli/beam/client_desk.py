@@ -13,15 +13,21 @@ from pydantic import ValidationError
 from rich.console import Console
 from rich.table import Table
 
+from .helps import example
 from .identity_desk import desk
 from .told import Language, told, who
 from .trouble import Trouble
 
 client = typer.Typer(help="应用与部门系统 / clients: other systems", no_args_is_help=True)
+ClientId = Annotated[
+    str, typer.Argument(help="应用的编号,见 client list / its id, see client list")
+]
 GRANTS = ("code", "device", "exchange", "credentials")
 
 
-@client.command()
+@client.command(
+    epilog=example("client add 随身办 --name-en Pocket --redirect https://app.example/callback")
+)
 def add(
     name: Annotated[str, typer.Argument(help="名称 / its name in Chinese")],
     name_en: Annotated[str, typer.Option(help="英文名称 / its name in English")] = "",
@@ -75,22 +81,22 @@ def add(
             print(f"{field}={value}")
 
 
-@client.command("list")
+@client.command("list", epilog=example("client list"))
 def list_clients(lang: Language = "zh") -> None:
     """列出登记的应用 / those that were registered."""
     with told(lang):
         asyncio.run(_list())
 
 
-@client.command()
-def off(client_id: str, lang: Language = "zh") -> None:
+@client.command(epilog=example("client off app_pocket"))
+def off(client_id: ClientId, lang: Language = "zh") -> None:
     """停用:不再发凭证,已发的全部失效 / no more tokens, and those that it has are refused."""
     with told(lang):
         asyncio.run(switch(client_id, on=False))
 
 
-@client.command()
-def on(client_id: str, lang: Language = "zh") -> None:
+@client.command(epilog=example("client on app_pocket"))
+def on(client_id: ClientId, lang: Language = "zh") -> None:
     """恢复使用 / let it in again."""
     with told(lang):
         asyncio.run(switch(client_id, on=True))

@@ -10,13 +10,16 @@ from typing import Annotated
 import typer
 
 from . import VERSION, audit_desk, client_desk, identity_desk, staff_desk
+from .helps import CODES, example
 from .place import Place
 from .programs import BY_NAME, PROGRAMS
 from .told import Language
 from .told import told as _told
 from .trouble import Trouble
 
-app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
+app = typer.Typer(
+    add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, epilog=CODES
+)
 app.add_typer(identity_desk.keys, name="keys")
 app.add_typer(client_desk.client, name="client")
 app.add_typer(staff_desk.staff, name="staff")
@@ -28,20 +31,24 @@ def beam() -> None:
     """一网通办 · 一梁四柱 (One Beam)."""
 
 
-@app.command()
+@app.command(epilog=example("version"))
 def version() -> None:
     """显示版本 / print the version."""
     print(VERSION)
 
 
-@app.command()
+@app.command(epilog=example("run", "run --lang en --only case --only gateway"))
 def run(
     lang: Language = "zh",
     only: Annotated[
         list[str] | None, typer.Option(help="只启动这些程序 / start only these programs")
     ] = None,
-    no_demo: Annotated[bool, typer.Option(help="不装入演示数据 / without demo data")] = False,
-    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="显示全部日志")] = False,
+    no_demo: Annotated[
+        bool, typer.Option("--no-demo", help="不装入演示数据 / without demo data")
+    ] = False,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="显示全部日志 / show all log lines")
+    ] = False,
 ) -> None:
     """启动全部:数据库、消息、各服务、沙箱 / start everything; Ctrl-C stops."""
     from .screen import Screen
@@ -77,7 +84,7 @@ def run(
     raise typer.Exit(code)
 
 
-@app.command()
+@app.command(epilog=example("stop"))
 def stop(lang: Language = "zh") -> None:
     """停止正在运行的 beam / stop the beam that runs on this data folder."""
     with _told(lang):
@@ -92,7 +99,7 @@ def stop(lang: Language = "zh") -> None:
         print("已停止 / stopped")
 
 
-@app.command()
+@app.command(epilog=example("migrate"))
 def migrate(lang: Language = "zh") -> None:
     """准备数据库并迁移到最新 / create databases and roles, migrate them, then end."""
     from .migration import migrate_all
@@ -109,16 +116,22 @@ def migrate(lang: Language = "zh") -> None:
             place.close()
 
 
-@app.command()
-def doctor(lang: Language = "zh") -> None:
-    """检查本机是否满足运行条件 / check whether this machine can run it."""
+@app.command(epilog=example("doctor", "doctor --json"))
+def doctor(
+    as_json: Annotated[
+        bool, typer.Option("--json", help="每项一个 JSON 对象 / as JSON, for scripts")
+    ] = False,
+    lang: Language = "zh",
+) -> None:
+    """检查本机,以及正在运行的平台 / check this machine, and the platform that runs on it."""
     from .doctor import examine
 
     with _told(lang):
-        raise typer.Exit(examine(Place.from_environment(), lang))
+        code = examine(Place.from_environment(), lang, as_json=as_json)
+    raise typer.Exit(code)
 
 
-@app.command()
+@app.command(epilog=example("demo", "demo --speed 0 --fail pay --json demo.json --curl demo.sh"))
 def demo(
     lang: Language = "zh",
     speed: Annotated[float, typer.Option(help="每步后停顿秒数 / seconds between steps")] = 0.6,
@@ -142,7 +155,7 @@ def demo(
     raise typer.Exit(code)
 
 
-@app.command()
+@app.command(epilog=example("token 13800000001"))
 def token(
     login: Annotated[str, typer.Argument(help="演示账号 / a demo account, 13800000001")],
     lang: Language = "zh",
@@ -154,7 +167,7 @@ def token(
         print(demo.token(login))
 
 
-@app.command()
+@app.command(epilog=example("faults --quick", "faults --only bill --lines 1000"))
 def faults(
     quick: Annotated[bool, typer.Option(help="一分钟以内 / within a minute")] = False,
     planted: Annotated[
@@ -207,7 +220,7 @@ def faults(
     raise typer.Exit(code)
 
 
-@app.command()
+@app.command(epilog=example("figures --quick", "figures --read --only 1 --json figures.json"))
 def figures(
     quick: Annotated[
         bool, typer.Option(help="只做短的测量,约十分钟 / small probes, about ten minutes")
@@ -238,7 +251,7 @@ def figures(
     raise typer.Exit(code)
 
 
-@app.command()
+@app.command(epilog=example("contracts"))
 def contracts() -> None:
     """写出 OpenAPI、AsyncAPI、JSON Schema / write what others may rely on into the tree."""
     from . import contracts as published
@@ -247,7 +260,7 @@ def contracts() -> None:
     print(f"{published.write(root)} 个文件有变化 / files changed")
 
 
-@app.command()
+@app.command(epilog=example("backup", "backup /mnt/elsewhere/today.tar"))
 def backup(
     file: Annotated[
         Path | None, typer.Argument(help="备份文件 / the file; 默认 backups/one-beam-….tar")
@@ -262,8 +275,11 @@ def backup(
         print(f"✓ {made}\n  {backups.summary(manifest)}")
 
 
-@app.command()
-def restore(file: Path, lang: Language = "zh") -> None:
+@app.command(epilog=example("restore backups/one-beam-20261122-030000.tar"))
+def restore(
+    file: Annotated[Path, typer.Argument(help="备份文件 / the file that backup wrote")],
+    lang: Language = "zh",
+) -> None:
     """从备份恢复;运行中拒绝,原有数据移到一旁 / put a backup in place; refuses while it runs."""
     from . import backups, keeping
 
@@ -272,7 +288,7 @@ def restore(file: Path, lang: Language = "zh") -> None:
         print(f"✓ {backups.summary(manifest)}\n  {backups.AFTER_RESTORE} EMBEDDED=1")
 
 
-@app.command()
+@app.command(epilog=example("serve case"))
 def serve(
     name: Annotated[str, typer.Argument(help="程序名,如 case / name of the program")],
     lang: Language = "zh",
@@ -290,7 +306,7 @@ def serve(
     raise typer.Exit(code)
 
 
-@app.command()
+@app.command(epilog=example("init"))
 def init(lang: Language = "zh") -> None:
     """容器部署:建库、迁移、授权、初始数据 / databases, migrations, rights, first data."""
     from .installation import initialise
@@ -299,7 +315,7 @@ def init(lang: Language = "zh") -> None:
         asyncio.run(initialise())
 
 
-@app.command()
+@app.command(epilog=example("broker", "broker --replicas 3"))
 def broker(
     replicas: Annotated[
         int | None,
@@ -318,8 +334,11 @@ def broker(
     raise typer.Exit(code)
 
 
-@app.command("broker-accounts")
-def accounts(file: Path, lang: Language = "zh") -> None:
+@app.command("broker-accounts", epilog=example("broker-accounts accounts.conf"))
+def accounts(
+    file: Annotated[Path, typer.Argument(help="写到这里 / where it is written")],
+    lang: Language = "zh",
+) -> None:
     """容器部署:写出 NATS 账号 / write the accounts part of nats.conf."""
     from .installation import write_broker_accounts
 
@@ -327,9 +346,9 @@ def accounts(file: Path, lang: Language = "zh") -> None:
         write_broker_accounts(file)
 
 
-@app.command()
+@app.command(epilog=example("secrets deploy/secrets --outside"))
 def secrets(
-    folder: Path,
+    folder: Annotated[Path, typer.Argument(help="写到这里 / where they are written")],
     outside: Annotated[
         bool, typer.Option(help="同时生成模拟支付与快递的密钥 / keys of the sandbox, too")
     ] = False,
@@ -343,7 +362,7 @@ def secrets(
         print("\n".join([*fresh, f"✓ {len(fresh)} 个新文件 / new files"]))
 
 
-@app.command()
+@app.command(epilog=example("smoke"))
 def smoke(lang: Language = "zh") -> None:
     """容器部署:从大门走一遍 / the door's checks, and with the sandbox the whole journey."""
     from .smoke import run as smoke_it

@@ -127,8 +127,10 @@ def token(login: str) -> str:
         raise Trouble("平台没有运行。请先执行 make run。", "Nothing runs here. Start it: make run.")
     account = running.accounts.get(login)
     if account is None:
-        known = "、".join(running.accounts)
-        raise Trouble(f"没有演示账号 {login}。可选:{known}。", f"Demo accounts: {known}.")
+        raise Trouble(
+            f"没有演示账号 {login}。可选:{'、'.join(running.accounts)}。",
+            f"There is no demo account {login}. There are: {', '.join(running.accounts)}.",
+        )
 
     async def sign_in() -> str:
         door = Door(running.gateway, login)

@@ -19,6 +19,7 @@ from rich.console import Console
 from rich.table import Table
 
 from . import setting_files
+from .helps import example
 from .place import Place
 from .programs import BY_NAME
 from .provision import database_of
@@ -96,14 +97,14 @@ def _settings() -> "Settings":
     return Settings.model_validate(given)
 
 
-@keys.command("list")
+@keys.command("list", epilog=example("keys list"))
 def list_keys(lang: Language = "zh") -> None:
     """列出已公布的密钥 / the published keys, and what happens to each when."""
     with told(lang):
         asyncio.run(_list())
 
 
-@keys.command()
+@keys.command(epilog=example("keys rotate", "keys rotate --emergency"))
 def rotate(
     emergency: Annotated[
         bool,

@@ -77,6 +77,10 @@ def wrong(settings: Any, problem: ValidationError) -> Trouble:
     lines = []
     for error in problem.errors(include_input=False, include_url=False, include_context=False):
         name = f"{prefix}{error['loc'][0]}".upper() if error["loc"] else "BEAM_…"
-        lines.append(f"{name}: {error['msg']}")
+        said = "没有设置 / is not set" if error["type"] == "missing" else error["msg"]
+        lines.append(f"{name}: {said}")
     text = "\n  ".join(lines)
-    return Trouble(f"设置有误:\n  {text}", f"Settings are wrong:\n  {text}")
+    return Trouble(
+        f"请更正这些设置:\n  {text}",
+        f"Put these settings right:\n  {text}",
+    )

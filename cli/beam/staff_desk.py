@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 from pydantic import ValidationError
 
+from .helps import example
 from .identity_desk import desk
 from .told import Language, told, who
 from .trouble import Trouble
@@ -24,7 +25,12 @@ def main() -> None:
     """工作人员 / members of staff"""
 
 
-@staff.command()
+@staff.command(
+    epilog=example(
+        "staff add o0001 --name 王敏 --by 李强",
+        "staff add w0102 --name 陈静 --role counter --dept SAMR --region 310115",
+    )
+)
 def add(
     number: Annotated[str, typer.Argument(help="工号,用来登录 / what they sign in with")],
     name: Annotated[str, typer.Option(help="姓名 / their name")],
@@ -53,15 +59,17 @@ async def enter(about: dict[str, Any], *, by: str) -> dict[str, str]:
     from identity_svc.passwords import Passwords
     from identity_svc.schemas_staff import NewStaff
     from kit.audit import StaffAction
-    from kit.errors import Problem
+    from kit.errors import Problem, field_errors
     from kit.ids import new_id
 
     password = secrets.token_urlsafe(15)
     try:
         wanted = NewStaff.model_validate({**about, "password": password})
     except ValidationError as problem:
-        fields = ", ".join(sorted({str(error["loc"][0]) for error in problem.errors()}))
-        raise Trouble(f"这些内容不合要求:{fields}。", f"These do not fit: {fields}.") from None
+        wrong = field_errors(problem.errors())
+        zh = ";".join(f"{one['pointer'][1:]}:{one['message']}" for one in wrong)
+        en = " ".join(f"{one['pointer'][1:]}: {one['message_en']}" for one in wrong)
+        raise Trouble(f"请更正:{zh}", f"Put right: {en}") from None
     passwords = Passwords(threads=1)
     hashed = await passwords.hash(password)
     passwords.close()

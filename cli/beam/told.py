@@ -9,12 +9,12 @@ import typer
 from .trouble import Trouble
 
 Language = Annotated[
-    str, typer.Option("--lang", help="zh 或 en", envvar="BEAM_LANG", show_default=True)
+    str, typer.Option("--lang", help="zh 或 en / zh or en", envvar="BEAM_LANG", show_default=True)
 ]
 
 
 class told:
-    """Shows a Trouble as its sentence, and ends with exit code 2."""
+    """Shows a Trouble, and what went wrong outside of us, as its sentence; exit code 2."""
 
     def __init__(self, lang: str) -> None:
         self._lang = lang
@@ -24,10 +24,15 @@ class told:
             self._lang = "zh"
 
     def __exit__(self, kind: object, problem: BaseException | None, trace: object) -> None:
-        if isinstance(problem, Trouble):
+        if problem is None or not isinstance(problem, Exception):
+            return
+        from .expected import trouble
+
+        said = trouble(problem)
+        if said is not None:
             from .screen import failure
 
-            failure(problem.zh, problem.en, self._lang)
+            failure(said.zh, said.en, self._lang)
             sys.exit(2)
 
 

@@ -1,8 +1,11 @@
 """`beam run` and `beam doctor` where something is wrong: they say what, and leave nothing."""
 
 import contextlib
+import json
 import os
+import signal
 import socket
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -84,6 +87,38 @@ def test_version_and_doctor(beam: Callable[..., Beam]) -> None:
         ill = some.command("doctor")
     assert ill.returncode == 1
     assert str(some.base + 4) in ill.stdout
+
+
+def test_doctor_tells_scripts_and_sees_a_clock_that_went_back(beam: Callable[..., Beam]) -> None:
+    some = beam()
+    said = json.loads(some.command("doctor", "--json").stdout)
+    assert all(one["good"] and one["zh"] and one["en"] for one in said)
+    log = some.data / "logs" / "case.log"
+    log.parent.mkdir(parents=True)
+    log.touch()
+    later = time.time() + 86400
+    os.utime(log, (later, later))
+    wrong = some.command("doctor", "--lang", "en")
+    assert wrong.returncode == 1
+    assert "the clock says" in wrong.stdout
+    assert "timedatectl" in wrong.stdout
+
+
+def test_doctor_asks_what_runs(beam: Callable[..., Beam]) -> None:
+    some = beam()
+    known = some.start("--only", "licence", "--only", "case").ready()["pids"]
+    well = some.command("doctor", "--lang", "en")
+    assert well.returncode == 0, well.stdout
+    assert "all 2 programs are ready" in well.stdout
+    os.kill(known["supervisor"], signal.SIGSTOP)  # it would start the program again
+    try:
+        os.kill(known["licence"], signal.SIGKILL)
+        ill = some.command("doctor", "--lang", "en")
+    finally:
+        os.kill(known["supervisor"], signal.SIGCONT)
+    assert ill.returncode == 1
+    assert "licence gives no answer" in ill.stdout
+    assert "licence.log" in ill.stdout
 
 
 def test_a_missing_wheel_is_told(beam: Callable[..., Beam], tmp_path: Path) -> None:

@@ -49,12 +49,12 @@ def _listed(service: str, said: dict[str, Any], view: View) -> str:
     t = view.t
     rows = [
         (
-            f"{code(one['event_type'] or '?')} → {code(one['consumer'])}",
+            f"{code(one['event_type'] or '?')} → {code(one['consumer'])}"
+            f'<form method="post" action="/ops/dead-letters/{service}/{quote(one["id"])}/replay">'
+            f"<button>{t('重新处理', 'Handle again')}</button></form>",
             f"{code(one['error'])}<br>{t('试过', 'tried')} {int(one['deliveries'])} "
             f"{t('次,最后', 'times, at last')} {moment(one['died_at'])}",
             code(one["correlation_id"] or "–"),
-            f'<form method="post" action="/ops/dead-letters/{service}/{quote(one["id"])}/replay">'
-            f"<button>{t('重新处理', 'Handle again')}</button></form>",
         )
         for one in said["items"]
     ]
@@ -69,7 +69,6 @@ def _listed(service: str, said: dict[str, Any], view: View) -> str:
         t("事件 → 处理程序", "Event → handler"),
         t("原因", "Why"),
         t("请求编号", "Request id"),
-        t("操作", "Do"),
     )
     tail = f"<p>{more}</p>" if said.get("next") else ""
     return f"<p>{steps}</p>{table(t('死信', 'Dead letters'), heads, rows)}{tail}"
