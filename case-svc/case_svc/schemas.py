@@ -12,13 +12,30 @@ from kit.routing import In, Out
 Region = Annotated[str, Field(pattern=r"^\d{6}$", examples=["310115"])]
 Reason = Annotated[str, Field(min_length=2, max_length=1000)]
 ReasonCode = Annotated[str, Field(pattern=r"^[a-z_]{3,40}$", examples=["not_eligible"])]
+CaseState = Literal[
+    "draft",
+    "submitted",
+    "not_accepted",
+    "in_review",
+    "correction_requested",
+    "fee_due",
+    "deciding",
+    "issuing",
+    "delivering",
+    "rejected",
+    "withdrawn",
+    "closed",
+]
+TaskState = Literal["pending", "claimed", "approved", "rejected", "dropped"]
+SlotState = Literal["needed", "uploaded", "exempt"]
+CaseChannel = Literal["app", "web", "counter", "phone"]
 Value = str | int | float | bool | None
 
 
 class DraftIn(In):
     item_code: Annotated[str, Field(pattern=r"^[A-Z]\d{2}$", examples=["A05"])]
     region: Region = "310115"
-    channel: Literal["app", "web", "counter", "phone"] = "app"
+    channel: CaseChannel = "app"
 
 
 class SaveIn(In):
@@ -53,8 +70,9 @@ class SlotOut(Out):
     id: str
     material_id: str
     name: str
-    necessity: str
-    state: str
+    necessity: Literal["required", "optional", "deferrable"]
+    state: SlotState
+    """`exempt`: the government holds it already, see `reason_code` and `licence_id`."""
     reason_code: str | None
     licence_id: str | None
     file_id: str | None
@@ -63,7 +81,7 @@ class SlotOut(Out):
 class CorrectionOut(Out):
     id: str
     dept: str
-    kind: str
+    kind: Literal["incorrect", "incomplete", "outdated"]
     what: str
     slots: list[str]
     due: date
@@ -75,7 +93,7 @@ class TaskOut(Out):
     id: str
     case_id: str
     dept: str
-    state: str
+    state: TaskState
     version: int
     due: date
     claimed_by: str | None
@@ -88,12 +106,13 @@ class CaseLine(Out):
 
     id: str
     number: str | None
-    state: str
+    """办件编号, given when it is submitted."""
+    state: CaseState
     item_code: str
     item_name: str
     dept: str
     region: str
-    outcome: str | None
+    outcome: Literal["approved", "rejected", "not_accepted", "withdrawn"] | None
     applicant_id: str
     actor_id: str | None
     """Who opened it in the applicant's name; null: himself."""
@@ -107,10 +126,12 @@ class CaseOut(CaseLine):
     """A case, whole: `turn` says who must act next."""
 
     version: int
-    channel: str
+    channel: CaseChannel
     turn: Literal["applicant", "authority", "nobody"]
+    """Who must act next."""
     form: dict[str, Value]
-    delivery: str
+    """What was typed and what was known already, by the fields of the item's form."""
+    delivery: Delivery
     address_id: str | None
     materials: list[SlotOut]
     tasks: list[TaskOut]
@@ -127,8 +148,8 @@ class TimelineLine(Out):
     id: str
     at: datetime
     action: str
-    from_state: str
-    to_state: str
+    from_state: CaseState
+    to_state: CaseState
     actor: str
     principal: str | None
     """In whose name, where the actor did not act in his own."""

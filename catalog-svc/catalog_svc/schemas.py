@@ -10,6 +10,8 @@ from kit.routing import In, Out
 
 from .contents import Code, ItemContent, Kind, Name, Unit
 
+VersionStates = Literal["draft", "in_review", "published", "suspended", "superseded", "withdrawn"]
+
 
 class ItemBrief(Out):
     """An item in a list."""
@@ -50,7 +52,7 @@ class VersionBrief(Out):
     """A version that is or was in force."""
 
     number: int
-    state: str
+    state: VersionStates
     valid_from: datetime
     valid_to: datetime | None
 
@@ -134,7 +136,7 @@ class DraftOut(Out):
 
     item_code: str
     number: int
-    state: str
+    state: VersionStates
     dept: str
     edited_by: str
     content: dict[str, Any]
@@ -145,7 +147,7 @@ class VersionState(Out):
 
     item_code: str
     number: int
-    state: str
+    state: VersionStates
 
 
 class Means(In):

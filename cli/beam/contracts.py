@@ -23,7 +23,7 @@ from fastapi import FastAPI
 from contracts.event import EVENTS, Envelope, Event
 from gateway.refusals import REFUSALS
 from gateway.table import ROUTES
-from kit import openapi
+from kit import openapi, vocabulary
 from kit.inbox import Subscribers
 from kit.samples import Sampler
 
@@ -64,6 +64,7 @@ def merged(documents: dict[str, dict[str, Any]]) -> dict[str, Any]:
     schemas: dict[str, Any] = {}
     security: dict[str, Any] = {}
     examples: dict[str, Any] = {}
+    headers: dict[str, Any] = {}
     operations: dict[str, str] = {}
     for service, document in documents.items():
         components = document.get("components", {})
@@ -74,6 +75,7 @@ def merged(documents: dict[str, dict[str, Any]]) -> dict[str, Any]:
         document = _rename(document, renamed)
         schemas |= document.get("components", {}).get("schemas", {})
         security |= components.get("securitySchemes", {})
+        headers |= components.get("headers", {})
         examples = components.get("examples", {}) | examples
         for path, methods in document["paths"].items():
             if path.startswith(HIDDEN):
@@ -101,6 +103,7 @@ def merged(documents: dict[str, dict[str, Any]]) -> dict[str, Any]:
         "paths": dict(sorted(paths.items())),
         "components": {
             "examples": dict(sorted((_refusals() | examples).items())),
+            "headers": dict(sorted(headers.items())),
             "schemas": dict(sorted(_used(paths, schemas).items())),
             "securitySchemes": security,
         },
@@ -116,6 +119,8 @@ BEAM_EVERYWHERE = (
 published operation."""
 
 
+_BEFORE_THE_LIMIT = {"408", "414", "417", "431", "505"}
+"""What is refused by its head alone is not counted."""
 _PAGES = {(route.method, route.path) for route in ROUTES if route.is_page}
 
 
@@ -133,8 +138,12 @@ def _at_the_beam(operation: dict[str, Any], *, page: bool) -> None:
             str(refusal.status), openapi.problem(refusal.title[1])
         )
         openapi.add_code(answer, code)
+        vocabulary.headed(operation["responses"], str(refusal.status), "X-Request-Id")
         if page:
             answer["content"].setdefault("text/html", {"schema": {"type": "string"}})
+    for status in operation["responses"]:
+        if status not in _BEFORE_THE_LIMIT:
+            vocabulary.headed(operation["responses"], status, "RateLimit-Policy", "RateLimit")
 
 
 def _refusals() -> dict[str, Any]:

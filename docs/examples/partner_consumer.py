@@ -11,6 +11,7 @@ import json
 import sqlite3
 import sys
 from pathlib import Path
+from typing import Any
 
 import nats
 from nats.errors import TimeoutError as NothingCame
@@ -21,7 +22,7 @@ KEEP = "insert into event values (?, ?, ?, ?, ?) on conflict do nothing"
 NEWER = "select 1 from event where subject = ? and version > ?"
 
 
-def keep(store: sqlite3.Connection, event: dict) -> str:
+def keep(store: sqlite3.Connection, event: dict[str, Any]) -> str:
     """One transaction: the event, and whatever follows from it in your system."""
     subject, version = event["subject"], event["aggregateversion"]
     with store:

@@ -1,7 +1,7 @@
 """Requests and answers of exchange-svc."""
 
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -27,7 +27,7 @@ class PartnerOut(Out):
     code: str
     dept: str
     name: str
-    state: str
+    state: Literal["registered", "connected", "suspended"]
     version: int
     durable: str
     created_at: datetime

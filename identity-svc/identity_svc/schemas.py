@@ -78,13 +78,17 @@ class StaffView(Out):
     items: list[str] | None
 
 
+AccountStates = Literal["active", "suspended", "closed"]
+
+
 class Me(Out):
     """An account as its owner sees it: name, number and phone masked."""
 
     id: str
-    kind: str
-    state: str
-    level: str
+    kind: Literal["person", "enterprise", "staff"]
+    state: AccountStates
+    level: Literal["L0", "L1", "L2", "L3", "L4"]
+    """What is proven of who it is: nothing … in person."""
     name: str
     id_number: str | None
     phone: str | None
@@ -222,7 +226,7 @@ class Consents(Out):
 
 class AccountState(Out):
     id: str
-    state: str
+    state: AccountStates
     version: int
 
 

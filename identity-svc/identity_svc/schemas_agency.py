@@ -47,8 +47,8 @@ class AppointmentView(Out):
     firm_id: str
     person_id: str | None
     person: str | None
-    role: str
-    state: str
+    role: Literal["legal_representative", "administrator", "agent"]
+    state: Literal["invited", "active", "refused", "removed", "replaced"]
     version: int
     created_at: datetime
     ended_at: datetime | None
@@ -92,7 +92,7 @@ class MandateView(Out):
 
     id: str
     """Put it into `act_for` of an authorization request to act under it."""
-    state: str
+    state: Literal["requested", "active", "used_up", "refused", "revoked", "expired"]
     side: Literal["principal", "agent"]
     asked_by: Literal["principal", "agent"]
     principal_id: str | None

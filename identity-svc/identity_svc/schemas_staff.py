@@ -42,7 +42,7 @@ class StaffOut(Out):
     dept: str
     region: str
     items: list[str] | None
-    state: str
+    state: Literal["active", "suspended", "closed"]
     version: int
 
     @classmethod

@@ -11,7 +11,7 @@ from fastapi.dependencies.models import Dependant
 from fastapi.openapi.utils import get_openapi
 from fastapi.routing import APIRoute, iter_route_contexts
 
-from . import errors, idempotency, links, parameters
+from . import errors, idempotency, links, parameters, vocabulary
 from .auth import Gate
 from .errors import Problem
 from .raised import problems_of, raised_by
@@ -21,15 +21,23 @@ PROBLEM = {
     "type": "object",
     "required": ["type", "title", "status", "detail", "instance", "code", "request_id"],
     "properties": {
-        "type": {"type": "string", "format": "uri-reference"},
-        "title": {"type": "string"},
-        "status": {"type": "integer"},
-        "detail": {"type": "string"},
-        "instance": {"type": "string"},
-        "code": {"type": "string"},
-        "request_id": {"type": ["string", "null"]},
+        "type": {
+            "type": "string",
+            "format": "uri-reference",
+            "description": "Leads to the explanation of the code.",
+        },
+        "title": {
+            "type": "string",
+            "description": "The kind of problem, in the language of `Content-Language`.",
+        },
+        "status": {"type": "integer", "description": "As in the status line."},
+        "detail": {"type": "string", "description": "What happened, why, and what to do."},
+        "instance": {"type": "string", "description": "The path that was asked."},
+        "code": {"type": "string", "description": "Stable: decide by this one."},
+        "request_id": {"type": ["string", "null"], "description": "Name it when you ask for help."},
         "errors": {
             "type": "array",
+            "description": "Field by field, where fields are concerned.",
             "items": {
                 "type": "object",
                 "required": ["pointer", "code", "message"],
@@ -82,6 +90,7 @@ WRITING = {
     "413": "too large",
     "428": "If-Match is missing",
 }
+_DONE = {"200": "as asked", "201": "created", "204": "done; there is nothing to say"}
 _USUAL: dict[int, type[Problem]] = {
     kind.status: kind
     for kind in (
@@ -119,6 +128,7 @@ def build(app: FastAPI) -> dict[str, Any]:
         schemas.pop("HTTPValidationError", None)
         schemas.pop("ValidationError", None)
         schemas["Problem"] = PROBLEM
+        vocabulary.describe(schemas)
         routes = dict(_routes(app))
         sampler = Sampler(schemas)
         told: dict[str, type[Problem]] = {}
@@ -134,6 +144,10 @@ def build(app: FastAPI) -> dict[str, Any]:
         document["components"]["examples"] = {
             code: example_of(kind.status, code, kind.title) for code, kind in sorted(told.items())
         }
+        document["components"]["headers"] = vocabulary.HEADERS
+        for scheme in document["components"].get("securitySchemes", {}).values():
+            scheme.setdefault("bearerFormat", "JWT")
+        _heads(document)
         links.add(document)
         app.openapi_schema = document
     return app.openapi_schema
@@ -155,6 +169,42 @@ def _complete(route: APIRoute, method: str, operation: dict[str, Any]) -> None:
         answers.setdefault(status, problem(description))
     if method == "post" and route.status_code == 201:
         operation.setdefault("parameters", []).append(KEY_HEADER)
+
+
+def _heads(document: dict[str, Any]) -> None:
+    """The header fields that go with each answer."""
+    for path, operations in document["paths"].items():
+        for method, operation in operations.items():
+            answers = operation["responses"]
+            sent = {p["name"].lower() for p in operation.get("parameters", ())}
+            for status in answers:
+                vocabulary.headed(answers, status, "X-Request-Id")
+                if status.startswith("2"):
+                    if "304" in answers or "if-match" in sent:
+                        vocabulary.headed(answers, status, "ETag")
+                    if "cursor" in sent:
+                        vocabulary.headed(answers, status, "Link")
+                    if "idempotency-key" in sent:
+                        vocabulary.headed(answers, status, "Idempotent-Replayed")
+            vocabulary.headed(answers, "304", "ETag")
+            vocabulary.headed(answers, "401", "WWW-Authenticate")
+            vocabulary.headed(answers, "429", "Retry-After")
+            vocabulary.headed(answers, "503", "Retry-After")
+            if method == "post" and _read_below(path, document["paths"]):
+                vocabulary.headed(answers, "201", "Location")
+            for status, answer in answers.items():
+                if answer.get("description") == "Successful Response":
+                    answer["description"] = _DONE.get(status, "done")
+
+
+def _read_below(path: str, paths: dict[str, Any]) -> bool:
+    """Whether what is created at this address has one of its own to be read at."""
+    return any(
+        other.startswith(f"{path}/{{")
+        and other.count("/") == path.count("/") + 1
+        and "get" in found
+        for other, found in paths.items()
+    )
 
 
 def _routes(app: FastAPI) -> Iterator[tuple[tuple[str, str], APIRoute]]:

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Generic, TypeVar
 from urllib.parse import urlencode
 
 from fastapi import Query, Request
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict
 
 from .errors import Problem
 
@@ -23,8 +23,11 @@ Cursor = Annotated[str | None, Query(max_length=1000, description="from `next`; 
 class Page(BaseModel, Generic[T]):
     """One page of a list. `next` is a ready link, or null on the last page; there is no total."""
 
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
     items: list[T]
     next: str | None = None
+    """The address of the next page, ready to ask; null on the last one."""
 
 
 class BadCursor(Problem):
@@ -106,9 +109,13 @@ class Pager:
             return None
         written = self._cursors.write(mark(rows[self.size - 1]), self._filters)
         if path is not None:
-            return link(path, written, limit=self.size, **query)
-        url = self._request.url
-        return f"{url.path}?{url.include_query_params(cursor=written).query}"
+            found = link(path, written, limit=self.size, **query)
+        else:
+            url = self._request.url
+            found = f"{url.path}?{url.include_query_params(cursor=written).query}"
+        # The route tells it in the head as well (`Link`, RFC 8288).
+        self._request.state.next = found
+        return found
 
     def page(
         self,

@@ -7,6 +7,8 @@ requests that cannot succeed; what is checked at run time stays where it is.
 
 from typing import Any
 
+from .vocabulary import of_parameter
+
 SEGMENT = r"^[A-Za-z0-9_][A-Za-z0-9._~-]*$"
 """An id, code or number as one part of a path."""
 WORDS = r"^[^\x00-\x1f\x7f/\\%.]+$"
@@ -20,6 +22,8 @@ def describe(operation: dict[str, Any]) -> None:
     """Complete the schemas of an operation's parameters where they are open."""
     for parameter in operation.get("parameters", []):
         schema, place = parameter["schema"], parameter["in"]
+        if not parameter.get("description") and (said := of_parameter(parameter["name"])):
+            parameter["description"] = said
         if place == "path" and schema.get("type") == "string":
             if not schema.keys() & {"pattern", "enum", "const", "format"}:
                 schema |= {"pattern": SEGMENT, "maxLength": schema.get("maxLength", 200)}

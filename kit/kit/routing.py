@@ -29,13 +29,15 @@ Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 class In(BaseModel):
     """Base of request bodies: unknown fields are refused, never silently dropped."""
 
-    model_config = ConfigDict(extra="forbid", str_strip_whitespace=True)
+    model_config = ConfigDict(
+        extra="forbid", str_strip_whitespace=True, use_attribute_docstrings=True
+    )
 
 
 class Out(BaseModel):
     """Base of answers: made from ORM rows."""
 
-    model_config = ConfigDict(from_attributes=True)
+    model_config = ConfigDict(from_attributes=True, use_attribute_docstrings=True)
 
 
 class BeamRoute(APIRoute):
@@ -58,7 +60,10 @@ class BeamRoute(APIRoute):
             await check_texts(request)
             try:
                 if not writes:
+                    state.next = None
                     answer = await handle(request)
+                    if state.next is not None:
+                        answer.headers["link"] = f'<{state.next}>; rel="next"'
                     if state.session is not None and state.session.info.pop(reads.TOLD, False):
                         await state.session.commit()
                     return answer

@@ -1,7 +1,7 @@
 """Requests and answers of logistics-svc."""
 
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -37,11 +37,28 @@ class TrackOut(Out):
     place: str
 
 
+ShipmentState = Literal[
+    "draft",
+    "failed",
+    "placed",
+    "picked_up",
+    "in_transit",
+    "out_for_delivery",
+    "ready_for_pickup",
+    "attempt_failed",
+    "returning",
+    "delivered",
+    "returned",
+    "lost",
+    "cancelled",
+]
+
+
 class ShipmentLine(Out):
     id: str
     case_id: str
     licence_id: str
-    state: str
+    state: ShipmentState
     version: int
     carrier: str
     waybill_no: str | None

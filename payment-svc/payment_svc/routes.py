@@ -150,12 +150,14 @@ async def list_reconciliations(
 
 @days.post("", status_code=201, response_model=ReconciliationOut)
 async def start_reconciliation(
-    request: Request, session: Session, _: Operator, body: ReconciliationIn
+    request: Request, response: Response, session: Session, _: Operator, body: ReconciliationIn
 ) -> Reconciliation:
     """Have the bill of a day fetched and compared now, for the first time or again. There is one
     reconciliation of a day: asked again it is the same, and the same bill changes nothing."""
     channel = channel_of(request.app.state.runtime, body.channel)
-    return await reconciliations.ask(session, channel.name, body.day)
+    row = await reconciliations.ask(session, channel.name, body.day)
+    response.headers["location"] = f"/v1/reconciliations/{row.id}"
+    return row
 
 
 @days.get("/{reconciliation_id}", response_model=ReconciliationOut)

@@ -45,6 +45,9 @@ class Creation:
     """(database, SQL with one number, arguments)"""
 
 
+OPERATIONS = {operation.name: operation for operation in operations()}
+
+
 async def _fresh_case(cast: Cast, people: People) -> tuple[Stage, Journey]:
     """A case in review whose fee is not yet due."""
     stage = Stage(cast.place)
@@ -310,6 +313,12 @@ async def _at_once(cast: Cast, name: str, creation: Creation, many: int) -> None
     # An attempt's code to scan arrives while the others wait: the same attempt, told twice.
     same = {a.json()["attempt_id"] for a in answers} if name == "start_attempt" else bodies
     assert len(same) == 1, f"{name} told of {len(same)} different things"
+    declared = "Location" in OPERATIONS[name].spec["responses"]["201"].get("headers", {})
+    places = {answer.headers.get("location") for answer in answers}
+    assert (places != {None}) >= declared, f"{name} does not say where to read what it made"
+    for place in places - {None} if declared else ():
+        read = await cast.client.get(cast.place.gateway + place, headers=headers)
+        assert read.status_code == 200, f"{name}: {place} {read.text[:300]}"
 
 
 async def test_fifty_codes_at_once(cast: Cast, people: People) -> None:

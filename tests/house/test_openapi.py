@@ -4,6 +4,7 @@ problem code, and what to do with what was created."""
 import json
 import re
 from collections.abc import Iterator
+from importlib import import_module
 from typing import Any
 
 import pytest
@@ -177,3 +178,63 @@ def test_a_key_that_fits_is_taken_and_no_other(key: str, fits: bool) -> None:
         else:
             with pytest.raises(KeyUnfit):
                 read_key(request, required=True)
+
+
+def test_every_answer_names_its_header_fields(document: dict[str, Any]) -> None:
+    known = document["components"]["headers"]
+    for named, operation in _operations(document):
+        answers = operation["responses"]
+        told = {status: set(answer.get("headers", ())) for status, answer in answers.items()}
+        for status, names in told.items():
+            assert "X-Request-Id" in names, f"{named} {status}"
+            assert names <= known.keys(), f"{named} {status}"
+        assert {"Retry-After", "RateLimit", "RateLimit-Policy"} <= told["429"], named
+        assert "Retry-After" in told["503"], named
+        sent = {p["name"].lower() for p in operation.get("parameters", ())}
+        done = set.union(
+            *(names for status, names in told.items() if status.startswith("2")), set()
+        )
+        assert ("ETag" in done) >= ("304" in answers or "if-match" in sent), named
+        assert ("Link" in done) >= ("cursor" in sent), named
+
+
+def test_every_parameter_is_explained(document: dict[str, Any]) -> None:
+    silent = {
+        (named, parameter["name"])
+        for named, operation in _operations(document)
+        for parameter in operation.get("parameters", ())
+        if not parameter.get("description") and "/oauth2/" not in named
+    }
+    assert not silent
+
+
+def test_money_days_and_moments_are_explained_wherever_they_stand(
+    document: dict[str, Any],
+) -> None:
+    for name, schema in document["components"]["schemas"].items():
+        for field, said in schema.get("properties", {}).items():
+            if field.endswith("_fen") or said.get("format") in ("date", "date-time"):
+                assert said.get("description"), f"{name}.{field}"
+
+
+STATES = {
+    "CaseOut": "case_svc.models:CASE_TRANSITIONS",
+    "CaseLine": "case_svc.models:CASE_TRANSITIONS",
+    "TaskOut": "case_svc.models:TASK_TRANSITIONS",
+    "ShipmentOut": "logistics_svc.models:SHIPMENT_TRANSITIONS",
+    "DraftOut": "catalog_svc.models:TRANSITIONS",
+    "AppointmentView": "identity_svc.models_agency:APPOINTMENT_TRANSITIONS",
+    "MandateView": "identity_svc.models_agency:MANDATE_TRANSITIONS",
+    "Me": "identity_svc.models:ACCOUNT_TRANSITIONS",
+    "PartnerOut": "exchange_svc.models:PARTNER_TRANSITIONS",
+}
+
+
+@pytest.mark.parametrize(("schema", "place"), STATES.items())
+def test_a_state_can_be_any_of_its_table_and_nothing_else(
+    document: dict[str, Any], schema: str, place: str
+) -> None:
+    module, name = place.split(":")
+    edges = getattr(import_module(module), name)
+    states = {state for state, _ in edges} | {state for state, _ in edges.values()}
+    assert set(document["components"]["schemas"][schema]["properties"]["state"]["enum"]) == states

@@ -9,6 +9,7 @@ import pytest
 from fastapi import Query, Request, Response
 
 from kit.auth import Applicant, Public
+from kit.pages import Cursor, Page, Pager
 from kit.routing import In, Out, etag, not_modified, router
 from kit.testing import Ground, key
 
@@ -34,8 +35,15 @@ async def read_thing(_: Public, request: Request, response: Response) -> Any:
 
 
 @routes.get("")
-async def list_things(_: Public, limit: Annotated[int, Query(ge=1, le=9)] = 5) -> list[ThingOut]:
-    return [ThingOut(number=limit)]
+async def list_things(
+    _: Public,
+    request: Request,
+    limit: Annotated[int, Query(ge=1, le=9)] = 5,
+    cursor: Cursor = None,
+) -> Page[ThingOut]:
+    pager = Pager(request, limit, cursor, {})
+    numbers = range((pager.after or 0) + 1, 8)
+    return pager.page(numbers, lambda n: ThingOut(number=n), lambda n: [n])
 
 
 @routes.post("", status_code=201)
@@ -94,7 +102,7 @@ async def test_a_refusal_says_what_would_fit(client: httpx.AsyncClient) -> None:
     answer = await client.get("/v1/things", params={"limit": 77})
     [error] = answer.json()["errors"]
     assert error["message_en"] == "Must be at most 9."
-    assert "77" not in answer.text
+    assert "77" not in str(error)
     body = {"number": "many", "colour": "ultraviolet"}
     answer = await client.post("/v1/things", json=body, headers=key())
     told = {e["pointer"]: e["message_en"] for e in answer.json()["errors"]}
@@ -103,6 +111,14 @@ async def test_a_refusal_says_what_would_fit(client: httpx.AsyncClient) -> None:
         "/body/colour": "Must be one of 'red' or 'green'.",
     }
     assert "ultraviolet" not in answer.text
+
+
+async def test_the_next_page_is_told_in_the_head_too(client: httpx.AsyncClient) -> None:
+    first = await client.get("/v1/things", params={"limit": 4})
+    assert first.links["next"]["url"] == first.json()["next"]
+    last = await client.get(first.links["next"]["url"])
+    assert [thing["number"] for thing in last.json()["items"]] == [5, 6, 7]
+    assert "link" not in last.headers
 
 
 async def test_an_address_that_is_not_there(client: httpx.AsyncClient) -> None:

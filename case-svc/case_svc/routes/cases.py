@@ -1,8 +1,8 @@
 """What an applicant does with a case, and what everyone concerned reads of it."""
 
-from typing import Annotated, Any
+from typing import Any
 
-from fastapi import Query, Request, Response
+from fastapi import Request, Response
 
 from contracts.reads import CaseDataRead
 from kit import reads
@@ -21,7 +21,7 @@ from kit.routing import (
 from kit.routing import router as new_router
 
 from .. import cases, clocks, materials, reviews, rights, timeline, views
-from ..schemas import CaseLine, CaseOut, ClockOut, DraftIn, SaveIn, SlotOut, TimelineOut
+from ..schemas import CaseLine, CaseOut, CaseState, ClockOut, DraftIn, SaveIn, SlotOut, TimelineOut
 
 router = new_router(prefix="/v1/cases", tags=["cases"])
 UNFIT: dict[int | str, dict[str, Any]] = {415: {"description": "neither PDF, PNG nor JPEG"}}
@@ -48,7 +48,7 @@ async def list_cases(
     request: Request,
     limit: Limit = 20,
     cursor: Cursor = None,
-    state: Annotated[str | None, Query(max_length=30, pattern=r"^[a-z_]+$")] = None,
+    state: CaseState | None = None,
 ) -> Page[CaseLine]:
     """The caller's cases, or those of the caller's department and region; newest first."""
     filters = {

@@ -1,8 +1,6 @@
 """A department's desk: its tasks, by urgency."""
 
-from typing import Annotated
-
-from fastapi import Query, Request
+from fastapi import Request
 
 from kit.auth import Reviewer
 from kit.pages import Cursor, Limit, Page, Pager
@@ -10,7 +8,7 @@ from kit.routing import Session
 from kit.routing import router as new_router
 
 from .. import reviews, rights
-from ..schemas import CorrectionIn, CorrectionOut, TaskDecisionIn, TaskOut
+from ..schemas import CorrectionIn, CorrectionOut, TaskDecisionIn, TaskOut, TaskState
 
 router = new_router(prefix="/v1/tasks", tags=["tasks"])
 
@@ -22,7 +20,7 @@ async def list_tasks(
     request: Request,
     limit: Limit = 20,
     cursor: Cursor = None,
-    state: Annotated[str | None, Query(max_length=30, pattern=r"^[a-z_]+$")] = None,
+    state: TaskState | None = None,
 ) -> Page[TaskOut]:
     """The tasks of the caller's department and region, the most urgent first."""
     filters = {"list": "tasks", "dept": caller.dept, "region": caller.region, "state": state}

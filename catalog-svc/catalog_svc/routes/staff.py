@@ -18,6 +18,11 @@ def _draft(response: Response, draft: ItemVersion) -> schemas.DraftOut:
     return schemas.DraftOut.model_validate(draft)
 
 
+def _new_draft(response: Response, draft: ItemVersion) -> schemas.DraftOut:
+    response.headers["location"] = f"/v1/items/{draft.item_code}/drafts/{draft.number}"
+    return _draft(response, draft)
+
+
 def _state(response: Response, version: ItemVersion) -> schemas.VersionState:
     response.headers["etag"] = etag(version.version)
     return schemas.VersionState(
@@ -33,7 +38,7 @@ async def create_item(
     draft = await versions.create_item(
         session, caller, code=body.code, dept=body.dept, content=body.content
     )
-    return _draft(response, draft)
+    return _new_draft(response, draft)
 
 
 @router.post("/{code}/drafts", status_code=201)
@@ -41,7 +46,7 @@ async def open_item_draft(
     response: Response, session: Session, caller: Staff, code: ItemCode
 ) -> schemas.DraftOut:
     """Open a draft of the next version; it starts as a copy of the newest one."""
-    return _draft(response, await versions.open_draft(session, caller, code))
+    return _new_draft(response, await versions.open_draft(session, caller, code))
 
 
 @router.get("/{code}/drafts/{number}")

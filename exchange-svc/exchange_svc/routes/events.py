@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Annotated, Any
 from urllib.parse import urlencode
 
-from fastapi import Depends, Path, Query
+from fastapi import Depends, Path, Query, Request
 from pydantic import AwareDatetime
 from sqlalchemy import ColumnElement, true
 
@@ -44,6 +44,7 @@ def _reach(caller: Caller) -> ColumnElement[bool]:
 async def read_events(
     session: Session,
     caller: Reader,
+    request: Request,
     after: Annotated[
         int, Query(ge=0, le=2**62, description="`last` of the answer before; 0: from the start")
     ] = 0,
@@ -73,22 +74,21 @@ async def read_events(
         start = await feed.before_first(session, since)
         if start is None:
             _reach(caller)
-            return _page([], after, limit=limit, subject=subject, since=since)
+            return _page(request, [], after, limit=limit, subject=subject, since=since)
         after = max(after, start)
     rows = await feed.after(session, seq=after, limit=limit, within=_reach(caller), subject=subject)
-    return _page(rows, after, limit=limit, subject=subject)
+    return _page(request, rows, after, limit=limit, subject=subject)
 
 
-def _page(rows: Sequence[FeedEntry], after: int, **query: Any) -> FeedOut:
+def _page(request: Request, rows: Sequence[FeedEntry], after: int, **query: Any) -> FeedOut:
     """What was found behind `after`, and where to ask next: with the rest of the query."""
     last = rows[-1].seq if rows else after
     if query.get("since") is not None:
         query["since"] = query["since"].isoformat()
     given = {name: value for name, value in query.items() if value is not None}
+    request.state.next = f"/v1/events?{urlencode({'after': last, **given})}"
     return FeedOut(
-        events=[json.loads(row.body) for row in rows],
-        last=last,
-        next=f"/v1/events?{urlencode({'after': last, **given})}",
+        events=[json.loads(row.body) for row in rows], last=last, next=request.state.next
     )
 
 

@@ -24,12 +24,13 @@ async def _let_in(session: Session, caller: Applicant) -> None:
 
 
 @router.post("", status_code=201)
-async def ask_export(session: Session, caller: Applicant) -> ExportOut:
+async def ask_export(session: Session, caller: Applicant, response: Response) -> ExportOut:
     """Gather a copy of what all services hold of me, after a fresh sign-in; the one before is
     deleted. One at a time."""
     await _let_in(session, caller)
     row = await exports.ask(session, caller.subject)
     await session.flush()
+    response.headers["location"] = f"/v1/me/exports/{row.id}"
     return ExportOut.model_validate(await exports.view(session, row))
 
 

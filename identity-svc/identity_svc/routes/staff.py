@@ -51,6 +51,7 @@ async def add_staff(
     rights = body.model_dump(include={"number", "name", "roles", "dept", "region", "items"})
     hashed = await at.door.passwords.hash(body.password.get_secret_value())
     row = await staff.add(session, at.runtime.vault, password_hash=hashed, **rights)
+    response.headers["location"] = f"/v1/staff/{row[1].id}"
     return _out(at, response, row)
 
 
