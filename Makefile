@@ -28,6 +28,9 @@ stop: install ## 停止正在运行的 / stop what runs on this data folder
 demo: install ## 走完一件真事 / one real matter from end to end (ARGS="--speed 0 --json FILE")
 	@exec $(PY) -m beam demo $(ARGS)
 
+# Each process of the tests would rewrite the assertions of all files again and again.
+test test-quick: export PYTHONDONTWRITEBYTECODE :=
+
 .PHONY: test
 test: install ## 全部测试 / all tests, from nothing (ARGS="tests/kit -x")
 	@$(PY) -m pytest -m "not long" -n 3 --dist loadfile $(ARGS)

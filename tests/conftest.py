@@ -9,7 +9,7 @@ import uvloop
 
 from kit.testing import Ground
 
-from .sharing import Sharing, rank
+from .sharing import Sharing, load, rank
 
 
 @pytest.fixture(scope="session")
@@ -31,6 +31,11 @@ async def nats_url(ground: Ground) -> AsyncIterator[str]:
 def pytest_asyncio_loop_factories(config: object, item: object) -> dict[str, Any]:
     """The loop that the services run on."""
     return {"uvloop": uvloop.new_event_loop}
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Before the collection."""
+    load(session.config)
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Sharing:

@@ -5,6 +5,9 @@ platform go to the same process, since a platform costs more than most tests; wh
 first, so that no process is left alone with it at the end.
 """
 
+from collections.abc import Iterator
+from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from xdist.scheduler import LoadScopeScheduling
@@ -55,6 +58,25 @@ def rank(item: "pytest.Item") -> tuple[int, str]:
     """Tests are dealt out in this order."""
     whose = scope(item.nodeid)
     return (FIRST.index(whose), whose) if whose in FIRST else (len(FIRST), "")
+
+
+def modules(process: int, of: int) -> Iterator[str]:
+    """The names of all files of tests; each of the processes begins at another place."""
+    root = Path(__file__).parent
+    files = sorted(root.rglob("test_*.py"))
+    begin = process * len(files) // of
+    for file in files[begin:] + files[:begin]:
+        yield ".".join(file.relative_to(root.parent).with_suffix("").parts)
+
+
+def load(config: "pytest.Config") -> None:
+    """Import what the collection of all tests will. pytest rewrites the assertions of a file that
+    is new to it and keeps the result on the disk: where all begin with the same file, each process
+    does so for every file."""
+    process: dict[str, Any] = getattr(config, "workerinput", {})
+    if process and config.args == config.getini("testpaths"):
+        for name in modules(int(process["workerid"].removeprefix("gw")), process["workercount"]):
+            import_module(name)
 
 
 class Sharing(LoadScopeScheduling):  # type: ignore[misc]

@@ -88,7 +88,7 @@ class Ground:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.postgres = PostgresServer.temporary()
+        self.postgres = PostgresServer.temporary(lossy=True)
         self.key = SigningKey(SigningKey.generate())
         self.jwks = folder / "jwks.json"
         self.vault_file = folder / "vault.json"

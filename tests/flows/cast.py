@@ -95,7 +95,8 @@ class Cast:
     @contextlib.asynccontextmanager
     async def of(cls, place: Place, data: Path) -> AsyncIterator["Cast"]:
         run = json.loads((data / "run.json").read_text())
-        limits = httpx.Limits(max_connections=24, max_keepalive_connections=24)
+        # A server ends a connection after five idle seconds, perhaps just when it is used again.
+        limits = httpx.Limits(max_connections=24, max_keepalive_connections=24, keepalive_expiry=2)
         stage = Stage(place)
         async with httpx.AsyncClient(timeout=30, trust_env=False, limits=limits) as client:
             cast = cls(place, stage, data, run, client)

@@ -94,14 +94,19 @@ class PostgresServer:
         self.socket_folder: Path | None = None
         self._process: GuardedProcess | None = None
         self._temporary: list[Path] = []
+        self._lossy = False
 
     @classmethod
-    def temporary(cls) -> Self:
-        """A server for a test run: free port, data in a temporary folder that goes with it."""
+    def temporary(cls, *, lossy: bool = False) -> Self:
+        """A server for a test run: free port, data in a temporary folder that goes with it.
+
+        `lossy`: it waits for no disk, and its end writes nothing more. What it wrote survives its
+        own death, but not the machine's."""
         folder = Path(tempfile.mkdtemp(prefix="beam-pg-"))
         folder.chmod(0o711)
         server = cls(folder / "postgres")
         server._temporary.append(folder)
+        server._lossy = lossy
         return server
 
     @property
@@ -171,7 +176,8 @@ class PostgresServer:
         return 0 if self._process is None else self._process.poll()
 
     def stop(self) -> None:
-        """Fast shutdown: open sessions are cut, everything is written, the process is gone."""
+        """Fast shutdown: open sessions are cut, everything is written (unless `lossy`), the
+        process is gone."""
         if self._process is not None:
             self._process.stop()
             self._process = None
@@ -245,7 +251,7 @@ class PostgresServer:
             if user is not None:
                 os.chown(self.socket_folder, *user)
         settings = dict(_SETTINGS)
-        if crash.planted("unsynced"):
+        if self._lossy or crash.planted("unsynced"):
             settings["fsync"] = "off"
         settings["recovery_init_sync_method"] = _first_sync()
         settings["port"] = str(self.port)
@@ -263,7 +269,7 @@ class PostgresServer:
         self._process = GuardedProcess(
             args,
             log=self.log,
-            stop_signal=signal.SIGINT,
+            stop_signal=signal.SIGQUIT if self._lossy else signal.SIGINT,
             cwd=cluster,
             user=user,
             env=_environment(),
