@@ -240,6 +240,11 @@ def pointer(place: Sequence[Any]) -> str:
     return "/" + "/".join(parts)
 
 
+def _chinese(listed: str) -> str:
+    """pydantic's `'a', 'b' or 'c'` for a Chinese sentence."""
+    return listed.replace("' or '", "'、'").replace("', '", "'、'")
+
+
 def field_errors(errors: Sequence[Any]) -> list[dict[str, str]]:
     """pydantic errors → pointer, code and bilingual message; never the value itself."""
     found = []
@@ -252,7 +257,9 @@ def field_errors(errors: Sequence[Any]) -> list[dict[str, str]]:
             zh, en = _PYDANTIC.get(kind, (None, None))
             if zh and en and "{" in zh:
                 # What our own schema says of the bound; nothing of what was sent.
-                zh, en = zh.format_map(error["ctx"]), en.format_map(error["ctx"])
+                told = {name: str(value) for name, value in error["ctx"].items()}
+                zh = zh.format_map({k: _chinese(v) for k, v in told.items()})
+                en = en.format_map(told)
         code = re.sub(r"[^a-z0-9_]", "_", kind.lower())
         found.append(
             {

@@ -1,5 +1,6 @@
 """The reference pages: whole, anchored, and nothing of them from outside."""
 
+import gzip
 import json
 import re
 from html import unescape
@@ -83,6 +84,26 @@ async def test_every_problem_code_has_its_place(shared_door: Door) -> None:
     [answer] = await talk(shared_door.port, request(path="/nothing"))
     where, _, anchor = answer.problem["type"].partition("#")
     assert (where, anchor in outline.ids) == ("/docs/errors", True)
+
+
+@pytest.mark.parametrize(
+    "path", ["/openapi.json", "/v1/events/asyncapi.json", "/docs/assets/swagger-ui-bundle.js"]
+)
+async def test_what_is_large_is_sent_small_and_once(shared_door: Door, path: str) -> None:
+    whole, small, no = await talk(
+        shared_door.port,
+        request(path=path)
+        + request(path=path, Accept_Encoding="br;q=1.0, gzip;q=0.8")
+        + request(path=path, Accept_Encoding="gzip;q=0"),
+    )
+    assert (small.header("content-encoding"), small.header("vary")) == ("gzip", "accept-encoding")
+    assert gzip.decompress(small.body) == whole.body == no.body
+    assert len(small.body) * 3 < len(whole.body)
+    assert whole.header("content-encoding") is no.header("content-encoding") is None
+    tag = small.header("etag") or ""
+    assert tag == whole.header("etag")
+    [again] = await talk(shared_door.port, request(path=path, If_None_Match=tag))
+    assert (again.status, again.body) == (304, b"")
 
 
 async def test_every_event_has_its_place(shared_door: Door, shared_recorder: Recorder) -> None:

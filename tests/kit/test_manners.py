@@ -111,6 +111,7 @@ async def test_a_refusal_says_what_would_fit(client: httpx.AsyncClient) -> None:
         "/body/colour": "Must be one of 'red' or 'green'.",
     }
     assert "ultraviolet" not in answer.text
+    assert "'red'、'green'" in answer.text
 
 
 async def test_the_next_page_is_told_in_the_head_too(client: httpx.AsyncClient) -> None:

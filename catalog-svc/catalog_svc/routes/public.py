@@ -85,6 +85,7 @@ async def list_items(
         link = "/v1/items?" + urlencode(
             {**kept, "limit": size, "cursor": runtime.cursors.write(position, filters)}
         )
+    request.state.next = link
     return _answer(request, {"items": [row.brief for row in rows[:size]], "next": link})
 
 
