@@ -25,10 +25,7 @@ router = APIRouter(include_in_schema=False)
 SECONDS = 20.0
 """A handler that is tried again may take its time."""
 HEADERS = {
-    **layout.PLAIN,
-    "content-security-policy": layout.PLAIN["content-security-policy"].replace(
-        "form-action 'none'", "form-action 'self'"
-    ),
+    **layout.WITH_FORM,
     # With no referrer at all a form's Origin would be `null`.
     "referrer-policy": "same-origin",
     "cache-control": "no-store",

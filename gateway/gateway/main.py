@@ -14,7 +14,7 @@ from kit.auth import Keyring
 from kit.bodies import HeadLikeGet
 from kit.broker import Nats
 
-from . import dead_letters, operators, ops, portal, references, routes, silence
+from . import dead_letters, guide, operators, ops, portal, references, routes, silence
 from .beam import Beam
 from .counters import BeamCollector
 from .pages import problems
@@ -104,6 +104,7 @@ def create_app(
     app.include_router(ops.router)
     app.include_router(operators.router)
     app.include_router(dead_letters.router)
+    app.include_router(guide.router)
     app.include_router(references.router)
     app.include_router(references.events_router)
     app.include_router(portal.router)

@@ -156,6 +156,7 @@ def _say(
             view.t(*title),
             f'<p>{view.t(*sentence)}</p><p><a href="{href}">{view.t(*text)}</a></p>',
             view,
+            layout.switches(view, "/ops", language=True),
         ),
     )
     answer.status_code = status

@@ -34,7 +34,7 @@ NAMES = {
 """How the services are called where people read."""
 
 _BEARER = b'www-authenticate: Bearer error="invalid_token"\r\n'
-_MALFORMED = ("请求格式有误", "Malformed request")
+_MALFORMED = ("请求格式不符", "Malformed request")
 
 REFUSALS = {
     "bad_request": Refusal(
@@ -68,7 +68,7 @@ REFUSALS = {
         401,
         ("需要登录", "Sign in first"),
         (
-            "登录凭证无效或已失效。请重新登录。",
+            "登录凭证已失效,或不是本平台签发的。请重新登录。",
             "The access token is not valid, or not any more. Sign in again.",
         ),
         _BEARER,

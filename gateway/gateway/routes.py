@@ -12,7 +12,7 @@ from starlette.responses import HTMLResponse, JSONResponse
 from kit.auth import Public
 from kit.views import View
 
-from .pages import layout
+from .pages import guide, layout
 from .refusals import NAMES
 from .settings import GatewaySettings
 from .table import SERVICES
@@ -94,14 +94,12 @@ def page(lines: dict[str, bool], view: View) -> str:
         f"<li>{escape(t(*NAMES[service]))}{t(':', ': ')}{t(*_STATES[away])}</li>"
         for service, away in lines.items()
     )
-    about = t(
-        "这里是全市政务服务的统一入口。应用通过此地址调用所有服务的接口。",
-        "The one door to all services of the city. Apps call every service at this address.",
-    )
+    about = t("这里是全市政务服务的统一入口。", "The one door to all services of the city.")
+    for_apps = t("应用通过此地址调用所有服务的接口。", "Apps call every service at this address.")
     return layout.page(
         t("一网通办 · 一梁四柱", "One Beam"),
-        f"<p>{about}</p>"
-        f"<h2>{t('接口', 'For developers')}</h2><ul>{links(_REFERENCE)}</ul>"
+        f"<p>{about}</p>{guide.search(view)}{guide.examples(view)}"
+        f"<h2>{t('接口', 'For developers')}</h2><p>{for_apps}</p><ul>{links(_REFERENCE)}</ul>"
         f"<h2>{t('运行状态', 'How it does')}</h2><ul>{links(_HEALTH)}</ul><ul>{pillars}</ul>",
         view,
         layout.switches(view, "/", language=True),
@@ -112,4 +110,4 @@ def page(lines: dict[str, bool], view: View) -> str:
 async def index(_: Public, request: Request) -> HTMLResponse:
     degraded = await request.state.probe.degraded()
     lines = {service: service in degraded for service in SERVICES}
-    return layout.answer(request, lambda view: page(lines, view))
+    return layout.answer(request, lambda view: page(lines, view), layout.WITH_FORM)

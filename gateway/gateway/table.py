@@ -77,7 +77,7 @@ class Route:
     @property
     def is_page(self) -> bool:
         """A person opens it in a browser."""
-        hidden = not self.published and self.path.startswith("/oauth2/")
+        hidden = not self.published and self.path.startswith(("/oauth2/", "/find", "/items/"))
         return hidden or self.path == "/oauth2/authorize"
 
     @property
@@ -319,6 +319,8 @@ ROUTES: tuple[Route, ...] = (
         _row("GET /v1/portal/home"),
         _row("GET /v1/ops"),
         _row("GET /v1/events/asyncapi.json", PUBLIC),
+        _row("GET /find", PUBLIC, published=False, rate="search"),
+        _row("GET /items/{code}", PUBLIC, published=False),
         body_limit=0,
     ),
 )

@@ -1,4 +1,4 @@
-"""Identity behind the gateway on real sockets, people for every page, and one Chromium."""
+"""Identity and the catalogue behind the gateway, people for every page, and one Chromium."""
 
 import asyncio
 import contextlib
@@ -14,6 +14,9 @@ from typing import Any
 import pytest
 import uvicorn
 
+from catalog_svc import seed as items
+from catalog_svc.main import create_app as create_catalog
+from catalog_svc.settings import Settings as CatalogSettings
 from gateway import server
 from gateway.settings import GatewaySettings
 from identity_svc import accounts, clients, firms, seed
@@ -126,20 +129,32 @@ async def street(ground: Ground, outside: Sandbox) -> AsyncIterator[Street]:
         }
         app = create_app(Settings(**settings))
         behind = await stack.enter_async_context(serve(app, port=own))
-        await stack.enter_async_context(_gateway(issuer, port, behind))
+        catalog = create_catalog(
+            CatalogSettings(
+                environment="test",
+                issuer=issuer,
+                database_url=await ground.database("catalog_svc"),
+                nats_url=nats,
+                vault_key_file=ground.vault_file,
+            )
+        )
+        beside = await stack.enter_async_context(serve(catalog))
+        await items.seed(catalog.state.runtime)
+        await stack.enter_async_context(_gateway(issuer, port, behind, beside))
         facts = await _people(app.state.runtime, outside, f"http://127.0.0.1:{app_port}")
         facts |= {"issuer": issuer, "identity": behind, "sandbox": outside.url, "port": app_port}
         yield Street(issuer, app.state.runtime, app_port, facts)
 
 
 @contextlib.asynccontextmanager
-async def _gateway(issuer: str, port: int, identity: str) -> AsyncIterator[None]:
+async def _gateway(issuer: str, port: int, identity: str, catalog: str) -> AsyncIterator[None]:
     settings = GatewaySettings(
         environment="test",
         gateway_port=port,
         gateway_rate=0,
         issuer=issuer,
         identity_url=identity,
+        catalog_url=catalog,
         jwks_url=f"{identity}/.well-known/jwks.json",
     )
     running = uvicorn.Server(server.config(settings))

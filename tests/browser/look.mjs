@@ -11,6 +11,7 @@ const FIELDS = {
   code: { autocomplete: 'one-time-code', inputmode: 'numeric' },
   name: { autocomplete: 'name' },
   id_number: { autocomplete: 'off' },
+  q: { autocomplete: 'off', type: 'search' },
   user_code: { autocomplete: 'off' },
 }
 

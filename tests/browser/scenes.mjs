@@ -326,6 +326,24 @@ export const passkey = {
   },
 }
 
+// What people look for in their own words, misspelt too, and what they then read.
+export const guide = {
+  async play(w) {
+    await w.open('/')
+    await w.look('first')
+    await w.fill({ q: '开饭管' })
+    await w.look('found')
+    w.expect((await w.page.inputValue('#q')) === '开饭管', 'what was typed is lost')
+    await w.press('main li a')
+    await w.look('item')
+    w.expect(/食品经营许可/.test(await w.page.textContent('h1')), 'another item was found')
+    await w.open(`/find?q=${encodeURIComponent('嗡嗡嗡')}`)
+    await w.look('nothing')
+    await w.open('/my-matters')
+    await w.look('no-such-page')
+  },
+}
+
 // The references are in both languages at once, and Chinese by their `lang`.
 export const reference = {
   async play(w) {

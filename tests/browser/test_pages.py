@@ -23,6 +23,7 @@ SCENES = (
     "errors",
     "stale",
     "passkey",
+    "guide",
     "reference",
     "swagger",
 )
@@ -36,6 +37,7 @@ LARGE = (
     "terminal zh large",
     "actingFor zh large",
     "errors zh large",
+    "guide zh large",
     "reference en large",
     "swagger zh large",
 )

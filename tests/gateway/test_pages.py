@@ -30,7 +30,7 @@ class Outline(HTMLParser):
         assert self.open == []
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        if tag not in ("meta", "link", "br"):
+        if tag not in ("meta", "link", "br", "input"):
             self.open.append(tag)
         known = dict(attrs)
         self.ids += [known["id"] or ""] if "id" in known else []
@@ -155,6 +155,16 @@ async def test_a_chosen_view_is_kept(shared_door: Door) -> None:
     assert "The one door" in english.body.decode()
     [broken] = await talk(shared_door.port, request(path="/", Cookie='beam_text="\\; ;;=large'))
     assert broken.status == 200
+
+
+@pytest.mark.parametrize("path", ["/", "/docs/errors", "/nothing-here"])
+async def test_chinese_is_set_as_it_should_be(shared_door: Door, path: str) -> None:
+    """W3C clreq: no line begins with a comma, Latin and Chinese stand apart, no font is fetched."""
+    [answer] = await talk(shared_door.port, request(path=path, Accept="text/html"))
+    page = answer.body.decode()
+    assert "line-break:strict" in page
+    assert "text-autospace:normal" in page
+    assert "@font-face" not in page
 
 
 async def test_a_browser_that_opens_nothing_reads_a_page(shared_door: Door) -> None:

@@ -57,7 +57,11 @@ def test_a_row_names_the_owner_and_the_scopes_of_its_operation(
 
 
 def test_pages_and_callbacks_are_rows_that_nobody_publishes() -> None:
-    hidden = {(route.method, route.path) for route in ROUTES if not route.published}
+    hidden = {
+        (route.method, route.path)
+        for route in ROUTES
+        if not route.published and route.service != OWN
+    }
     wanted = {
         (method, route.path)
         for service in PACKAGES

@@ -16,7 +16,8 @@ from kit.clock import CITY
 from kit.views import View
 
 STYLE = (
-    "body{font:1.125rem/1.6 system-ui,sans-serif;max-width:54rem;margin:2rem auto;"
+    'body{font:1.125rem/1.6 system-ui,"PingFang SC","Microsoft YaHei","Noto Sans CJK SC",'
+    "sans-serif;line-break:strict;text-autospace:normal;max-width:54rem;margin:2rem auto;"
     "padding:0 1rem;color:#1a1a1a;background:#fff}a{color:#0b4f9e}li{margin:.3rem 0}"
     "li a,p a{display:inline-block;min-height:1.5rem}"
     "code{font:0.95em ui-monospace,monospace;overflow-wrap:anywhere}"
@@ -27,7 +28,11 @@ STYLE = (
     ".wide{overflow-x:auto}.skip{position:absolute;left:-99rem}.skip:focus{left:1rem}"
     "button{font:inherit;font-weight:600;padding:.3rem .9rem;min-height:2.75rem;border:0;"
     "background:#0b4f9e;color:#fff;cursor:pointer}"
+    "label,dt{font-weight:600}label{display:block;margin-top:1rem}.hint{margin:.1rem 0 .35rem}"
+    "input{width:100%;box-sizing:border-box;font:inherit;padding:.4rem .6rem;min-height:2.75rem;"
+    "border:2px solid #1a1a1a;margin-bottom:.75rem}dd{margin:0 0 .75rem}"
     "header a{display:inline-block;min-height:1.5rem;margin-right:1rem}"
+    ":focus-visible{outline:3px solid #1a1a1a;outline-offset:2px;box-shadow:0 0 0 3px #ffdd00}"
     "footer{border-top:1px solid #767676;margin-top:2rem}h1,h2,p,li{overflow-wrap:anywhere}"
 )
 STYLES = {False: STYLE, True: STYLE + views.LARGE}
@@ -46,6 +51,13 @@ PLAIN = {
     **_ALWAYS,
 }
 """Headers of a page without scripts."""
+WITH_FORM = {
+    **PLAIN,
+    "content-security-policy": PLAIN["content-security-policy"].replace(
+        "form-action 'none'", "form-action 'self'"
+    ),
+}
+"""Headers of a page with a form that leads to us."""
 WITH_SCRIPT = {
     "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; "
     "img-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action 'none'; "
@@ -97,16 +109,24 @@ def switches(view: View, here: str, *, language: bool = False) -> str:
     return f'<nav aria-label="{view.t("显示方式", "Display")}">{links}</nav>'
 
 
-def page(title: str, body: str, view: View = USUAL, top: str = "", lang: str = "") -> str:
+def page(
+    title: str,
+    body: str,
+    view: View = USUAL,
+    top: str = "",
+    lang: str = "",
+    title_lang: str = "",
+) -> str:
     """A whole page; `title` is text, `body` and `top` (above everything else) are HTML. `lang`
-    where it is not the view's."""
+    where it is not the view's, `title_lang` where the title is in another one."""
+    of_title = f' lang="{title_lang}"' if title_lang else ""
     lang = lang or ("en" if view.english else "zh-CN")
     help_ = view.t("遇到困难?请拨打", "Need help? Call")
     return (
         f"{HEAD.format(lang=lang)}<title>{escape(title)}</title>"
         f"<style>{STYLES[view.large]}</style></head><body>"
         f'<a class="skip" href="#main">{view.t("跳到正文", "Skip to content")}</a>'
-        f'<header>{top}</header><main id="main"><h1>{escape(title)}</h1>{body}</main>'
+        f'<header>{top}</header><main id="main"><h1{of_title}>{escape(title)}</h1>{body}</main>'
         f'<footer><p>{help_} <a href="tel:12345">12345</a></p></footer></body></html>'
     )
 

@@ -37,6 +37,7 @@ def shown(request: Request, problem: Problem) -> Response | None:
             f'<p>{escape(sentence)}</p><p><a href="/">{home}</a></p>'
             f"<p>{number}{layout.code(context.request_id.get() or '')}</p>",
             view,
+            layout.switches(view, path, language=True),
         )
 
     answer = layout.answer(request, write)
