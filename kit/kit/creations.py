@@ -29,7 +29,8 @@ from sqlalchemy.orm import Mapper
 
 from . import crash, idempotency, outbox
 from .idempotency import Claim
-from .inserts import RowSession, form_of
+from .inserts import form_of
+from .sessions import RowSession
 
 if TYPE_CHECKING:
     from .runtime import Runtime

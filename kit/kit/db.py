@@ -13,8 +13,8 @@ from sqlalchemy.ext.asyncio import (
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, registry
 
-from .inserts import RowSession
 from .pool import FairPool
+from .sessions import RowSession
 
 NAMING = {
     "ix": "%(table_name)s_%(column_0_N_name)s_idx",

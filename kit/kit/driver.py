@@ -15,13 +15,22 @@ from sqlalchemy import Connection
 def speak(connection: Connection, sql: str, values: Sequence[Any]) -> Sequence[Any]:
     """The rows of one statement with `$1`, `$2` … in it, within the transaction of `connection`
     (as `session.connection()` gives it, within `run_sync`). Raises `sqlalchemy.exc.DBAPIError`."""
+    return _say(connection, sql, values)[0]
+
+
+def change(connection: Connection, sql: str, values: Sequence[Any]) -> int:
+    """As `speak`: how many rows the statement changed."""
+    return _say(connection, sql, values)[1]
+
+
+def _say(connection: Connection, sql: str, values: Sequence[Any]) -> tuple[Sequence[Any], int]:
     cursor = connection.connection.cursor()
     try:
         if connection._has_events or connection.engine._has_events:
             for listener in connection.dispatch.before_cursor_execute:
                 listener(connection, cursor, sql, values, None, False)
         cursor.execute(sql, values)
-        return cursor.fetchall()
+        return cursor.fetchall(), cursor.rowcount
     except BaseException as error:  # noqa: BLE001 - raised again by what it is given to
         # What SQLAlchemy itself does then: it translates, and gives up a connection that is gone
         # or whose statement was cancelled.

@@ -24,8 +24,8 @@ from .auth import authenticate
 from .db import IdempotencyKey
 from .driver import speak
 from .errors import InProgress, KeyMissing, KeyReused, Problem
-from .inserts import RowSession
 from .secrets import Vault
+from .sessions import RowSession
 
 LATER = "key_to_take"
 """Key in `session.info`: the `Claim` that is to be taken when the session's transaction begins."""

@@ -20,8 +20,8 @@ from . import audit, crash, creations, idempotency, reads
 from .bodies import check_json, check_texts
 from .errors import ConditionRequired, Stale, database_away
 from .idempotency import Claim
-from .inserts import MANY
 from .metrics import REPLAYS
+from .sessions import MANY
 
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 
