@@ -1,4 +1,4 @@
-"""A session that writes plain rows without the unit of work.
+"""A session that writes plain rows without the unit of work, and reads them by their keys.
 
 A request that creates or changes something mostly flushes one to three objects of plain tables.
 For those SQLAlchemy's unit of work sorts, groups and plans what is the same every time, at several
@@ -7,18 +7,23 @@ compiled once; in every other case (something deleted besides, many rows at once
 for values, relationships, inheritance, defaults that are called, listeners) the unit of work does
 it, as ever. Either way the objects are the session's afterwards, with what the database gave them,
 and a changed row that is not there any more raises `StaleDataError`.
+
+So with `get`, mostly of a row that is locked for a step: where the session has no object of it yet
+and nothing else is asked for, the row comes by a statement that was compiled once.
 """
 
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import Connection, Table, util
+from sqlalchemy import Connection, Table, inspect, util
 from sqlalchemy.orm import InstanceState, Mapper, Session
+from sqlalchemy.orm.attributes import instance_state
 from sqlalchemy.orm.exc import StaleDataError
 from sqlalchemy.sql import ClauseElement
 
 from .driver import change, speak
+from .gets import get_of, key_of
 from .inserts import form_of, insert_of
 from .updates import changes_of, update_of
 
@@ -36,6 +41,37 @@ class RowSession(Session):
         if objects is None and not self._flushing and not self._is_clean():
             self._write_plain()
         super().flush(objects)
+
+    def get(self, entity: Any, ident: Any, **how: Any) -> Any:
+        # (`with_for_update` waits for who holds the row, or says otherwise, which is no boolean.)
+        lock = how.get("with_for_update")
+        asked = {name for name, value in how.items() if value} - {"with_for_update"}
+        if asked or lock not in (None, False, True) or self.autoflush or self._is_asked_about():
+            return super().get(entity, ident, **how)
+        mapper = inspect(entity)
+        key = key_of(mapper, ident)
+        if key is None or mapper.identity_key_from_primary_key(key) in self.identity_map:
+            return super().get(entity, ident, **how)
+        return self._get(mapper, key, lock=bool(lock))
+
+    def _get(self, mapper: Mapper[Any], key: tuple[Any, ...], *, lock: bool) -> Any:
+        """The row with this key, of which the session has no object yet."""
+        connection = self.connection()
+        statement = get_of(mapper, lock, connection.dialect)
+        rows = speak(connection, statement.sql, statement.bind(key))
+        if not rows:
+            return None
+        # As SQLAlchemy's own loading does it.
+        instance = mapper.class_manager.new_instance()
+        state: State = instance_state(instance)
+        state.dict.update(statement.values(rows[0]))
+        state.key = mapper._identity_key_from_state(state)
+        state.session_id = self.hash_key
+        self.identity_map.add(state)
+        return instance
+
+    def _is_asked_about(self) -> bool:
+        return bool(self.dispatch.do_orm_execute or self.dispatch.loaded_as_persistent)
 
     def plain_states(self) -> list[State]:
         """All that there is to flush, new rows, each after those that it refers to; nothing if it
