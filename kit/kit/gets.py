@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import Dialect, bindparam, select
+from sqlalchemy import Dialect, Float, Numeric, bindparam, select
 from sqlalchemy.orm import Mapper
 
 from .inserts import Form, Process, form_of
@@ -47,6 +47,9 @@ def _is_plain(mapper: Mapper[Any]) -> bool:
     form = form_of(mapper)
     listened = mapper.class_manager.dispatch
     if form is None or listened.load or listened.refresh or mapper.always_refresh:
+        return False
+    # (How a numeric is read depends on the type that the database tells with the rows.)
+    if any(isinstance(column.type, Numeric | Float) for column in form.columns.values()):
         return False
     return not any(mapper.attrs[name].deferred for name in form.columns)
 

@@ -8,14 +8,15 @@ from datetime import datetime, timedelta
 from typing import Any, TypeVar
 from uuid import UUID
 
-from sqlalchemy import Index, delete, func, select, text
+from sqlalchemy import Index, delete, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
-from sqlalchemy.orm import Mapped, mapped_column
+from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from contracts.event import Envelope, Event
 
 from . import context, crash, traces
 from .db import KitBase, Now
+from .driver import speak
 
 KEEP = timedelta(days=90)
 """Longer than the stream (35 days) and the outbox (7 days) can bring an event again."""
@@ -180,10 +181,10 @@ class Subscribers:
         self.subscriptions.append(subscription)
 
 
-_SEEN = text(
-    "insert into inbox (consumer, event_id) select :consumer, unnest(cast(:ids as uuid[])) "
-    "on conflict do nothing returning event_id"
-)
+_SEEN = """
+insert into inbox (consumer, event_id) select $1::text, unnest($2::uuid[])
+on conflict do nothing returning event_id
+"""
 
 
 async def apply(
@@ -198,7 +199,7 @@ async def apply(
     if crash.planted("no_inbox"):
         fresh = set(ids)
     else:
-        fresh = set(await session.scalars(_SEEN, {"consumer": durable, "ids": ids}))
+        fresh = await session.run_sync(_take, durable, ids)
     done: list[Delivery] = []
     for delivery in deliveries:
         if delivery.envelope.id in fresh:
@@ -214,6 +215,10 @@ async def apply(
             session.expunge_all()
         crash.point("c2")
     return done
+
+
+def _take(session: Session, durable: str, ids: list[UUID]) -> set[UUID]:
+    return {row[0] for row in speak(session.connection(), _SEEN, (durable, ids))}
 
 
 async def _handle(session: AsyncSession, subscription: Subscription, delivery: Delivery) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import gc
 from collections.abc import AsyncIterator
+from decimal import Decimal
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -36,8 +37,17 @@ class Shelf(Base):
     created_at: Mapped[Now]
 
 
+class Weight(Base):
+    """None of those: numbers with a point are not read alike everywhere."""
+
+    __tablename__ = "weight"
+    id: Mapped[str] = mapped_column(primary_key=True)
+    kilos: Mapped[float]
+    price: Mapped[Decimal]
+
+
 class Book(Base):
-    """None of those: it is not read whole."""
+    """Nor this one: it is not read whole."""
 
     __tablename__ = "book"
     id: Mapped[str] = mapped_column(primary_key=True)
@@ -57,7 +67,7 @@ async def engine(ground: Ground) -> AsyncIterator[AsyncEngine]:
         given: dict[str, Any] = {"hall": HALL, "more": {"街道": [1, None]}, "seal": b"\0\xff"}
         session.add(Shelf(place=1, label="one", maybe=["x"], tags=["a", "b"], **given))
         session.add(Shelf(place=2, **given))
-        session.add(Book(id="b", text="x"))
+        session.add_all([Book(id="b", text="x"), Weight(id="w", kilos=1.5, price=Decimal("2.50"))])
     yield made
     await made.dispose()
 
@@ -174,6 +184,9 @@ async def test_what_asks_for_more_is_for_sqlalchemy(
         assert (await session.get_one(Book, "b", options=[undefer(Book.text)])).text == "x"
     async with sessions() as session:
         assert "text" not in inspect(await session.get_one(Book, "b")).dict
+    async with sessions() as session:
+        weight = await session.get_one(Weight, "w", with_for_update=True)
+        assert (weight.kilos, weight.price) == (1.5, Decimal("2.50"))
     async with sessions() as session:
         heard: list[Any] = []
         event.listen(session.sync_session, "do_orm_execute", heard.append)
