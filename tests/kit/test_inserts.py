@@ -175,7 +175,8 @@ async def test_what_is_new_goes_by_itself_unless_it_is_more_than_a_plain_row(
     spoken: list[str] = []
 
     def note(connection: Connection, sql: str, values: Any) -> Any:
-        spoken.append(sql.split()[2])
+        if sql.startswith("INSERT"):
+            spoken.append(sql.split()[2])
         return speak(connection, sql, values)
 
     monkeypatch.setattr(row_sessions, "speak", note)
