@@ -9,6 +9,7 @@ import uvloop
 
 from kit.testing import Ground
 
+from .memory import begin
 from .sharing import Sharing, load, rank
 
 
@@ -31,6 +32,11 @@ async def nats_url(ground: Ground) -> AsyncIterator[str]:
 def pytest_asyncio_loop_factories(config: object, item: object) -> dict[str, Any]:
     """The loop that the services run on."""
     return {"uvloop": uvloop.new_event_loop}
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Before the processes that run the tests are started; they inherit the place."""
+    begin(config)
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:
