@@ -53,16 +53,21 @@ def run(program: Program) -> int:
     settings = serving.settings_class(program)
     setting_files.read(os.environ, setting_files.names_of(settings))
     drain = _seconds("BEAM_DRAIN_SECONDS", DRAIN_SECONDS)
+    port = _port("BEAM_PORT", 8000)
     try:
-        config = serving.config(
-            program,
-            os.environ.get("BEAM_HOST", "127.0.0.1"),
-            int(os.environ.get("BEAM_PORT", "8000")),
-        )
+        setting_files.check_keys(settings())
+        config = serving.config(program, os.environ.get("BEAM_HOST", "127.0.0.1"), port)
     except ValidationError as problem:
         raise setting_files.wrong(settings, problem) from None
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(_serve(config, drain if program.kind == "service" else 0.0))
+
+
+def _port(name: str, otherwise: int) -> int:
+    said = os.environ.get(name, str(otherwise))
+    if not (said.isascii() and said.isdigit() and 0 < int(said) < 65536):
+        raise Trouble(f"{name} 应为 1 到 65535 的端口号。", f"{name} must be a port, 1 to 65535.")
+    return int(said)
 
 
 def _seconds(name: str, otherwise: float) -> float:

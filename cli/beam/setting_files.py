@@ -49,6 +49,34 @@ def read(environ: MutableMapping[str, str], known: Iterable[str]) -> None:
             environ[url] = _with_password(environ[url], environ.pop(password))
 
 
+def check_keys(settings: Any) -> None:
+    """Whether the keys of the sealed fields are there and can be read, before anything starts.
+    Raises Trouble, naming setting and file; never what stands in it."""
+    from kit.secrets import Vault
+
+    if not hasattr(settings, "vault_key_file"):
+        return
+    file: Path | None = settings.vault_key_file
+    if file is None:
+        if settings.environment == "production":
+            raise Trouble(
+                "缺少字段加密密钥。请设置 BEAM_VAULT_KEY_FILE。",
+                "The key of the sealed fields is missing: set BEAM_VAULT_KEY_FILE.",
+            )
+        return
+    try:
+        Vault.from_file(file)
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as exc:
+        why = getattr(exc, "strerror", None) or type(exc).__name__
+        raise Trouble(
+            f"BEAM_VAULT_KEY_FILE 的密钥文件 {file} 不能用({why})。请取回原来的那一份"
+            "(secrets 的离线备份或最近的备份里有);不要新造一把:用它封存的资料再也打不开。",
+            f"The key file {file} of BEAM_VAULT_KEY_FILE cannot be used ({why}). Put back the one "
+            "that was there (the copy of the secrets, or the last backup, has it); do not make a "
+            "new one: what was sealed with the old one could never be opened again.",
+        ) from None
+
+
 def _content(name: str, file: str) -> str:
     try:
         content = Path(file).read_text("utf-8").strip()

@@ -1,5 +1,6 @@
 """One program as a process of its own: settings in files, draining, who is believed."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -60,6 +61,46 @@ def test_an_empty_setting_is_no_setting():
     environ = {"BEAM_PORT": "", "OTHER": ""}
     setting_files.read(environ, KNOWN)
     assert environ == {"OTHER": ""}
+
+
+def served(**environ: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "beam", "serve", "case", "--lang", "en"],
+        env={**os.environ, "BEAM_DATABASE_URL": "postgresql+asyncpg://a@127.0.0.1:9/x", **environ},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize(
+    "content", [None, "garbage", "[]", "{}", '{"current": "k1", "keys": {"k1": "x"}, "index": "y"}']
+)
+def test_a_key_file_that_does_not_fit_is_named(tmp_path: Path, content: str | None) -> None:
+    file = tmp_path / "vault.json"
+    if content is not None:
+        file.write_text(content)
+    done = served(BEAM_VAULT_KEY_FILE=str(file))
+    assert done.returncode == 2
+    assert "BEAM_VAULT_KEY_FILE" in done.stderr
+    assert str(file) in done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    ("environ", "named"),
+    [
+        ({"BEAM_ENVIRONMENT": "production"}, "BEAM_VAULT_KEY_FILE"),
+        ({"BEAM_PORT": "abc"}, "BEAM_PORT"),
+        ({"BEAM_PORT": "0"}, "BEAM_PORT"),
+        ({"BEAM_DATABASE_URL": ""}, "BEAM_DATABASE_URL"),
+    ],
+)
+def test_a_setting_that_does_not_fit_is_named(environ: dict[str, str], named: str) -> None:
+    done = served(**environ)
+    assert done.returncode == 2
+    assert named in done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
 
 
 async def test_who_drains_sends_his_callers_elsewhere():
