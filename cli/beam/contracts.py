@@ -29,6 +29,7 @@ from kit.samples import Sampler
 
 from . import VERSION, error_codes
 from .programs import SERVICES, Program
+from .reference import SIGN_IN, TAGS
 
 HIDDEN = ("/internal/", "/callbacks/")
 REF = "#/components/schemas/"
@@ -100,12 +101,15 @@ def merged(documents: dict[str, dict[str, Any]]) -> dict[str, Any]:
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
         "servers": [{"url": "/"}],
+        "tags": [{"name": name, "description": said} for name, said in TAGS.items()],
         "paths": dict(sorted(paths.items())),
         "components": {
             "examples": dict(sorted((_refusals() | examples).items())),
             "headers": dict(sorted(headers.items())),
             "schemas": dict(sorted(_used(paths, schemas).items())),
-            "securitySchemes": security,
+            "securitySchemes": {
+                name: scheme | {"description": SIGN_IN} for name, scheme in security.items()
+            },
         },
     }
 

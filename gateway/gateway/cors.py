@@ -4,7 +4,7 @@ from .settings import GatewaySettings
 
 _EXPOSED = (
     b"etag, location, link, retry-after, www-authenticate, x-request-id, ratelimit, "
-    b"ratelimit-policy, idempotent-replayed, content-language"
+    b"ratelimit-policy, idempotent-replayed, content-language, deprecation, sunset"
 )
 _ASKED = (
     b"authorization, dpop, content-type, accept-language, idempotency-key, if-match, "

@@ -189,8 +189,14 @@ OTHER_STATUS = (
 _PYDANTIC = {
     "missing": ("请填写此项。", "Please fill in this field."),
     "extra_forbidden": ("没有此字段,请删除。", "There is no such field; leave it out."),
-    "string_too_short": ("内容太短,请补全。", "Too short; please complete it."),
-    "string_too_long": ("内容太长,请缩短。", "Too long; please shorten it."),
+    "string_too_short": (
+        "内容太短,至少需要 {min_length} 个字符。",
+        "Too short; at least {min_length} characters are needed.",
+    ),
+    "string_too_long": (
+        "内容太长,最多 {max_length} 个字符。",
+        "Too long; at most {max_length} characters are taken.",
+    ),
     "string_pattern_mismatch": ("格式不符,请对照说明填写。", "Not in the expected form."),
     "json_invalid": ("请求内容不是 JSON。", "The body is not JSON."),
     "model_attributes_type": ("应为一个 JSON 对象。", "Send a JSON object here."),
@@ -255,6 +261,8 @@ def field_errors(errors: Sequence[Any]) -> list[dict[str, str]]:
             zh, en = getattr(cause, "zh", None), getattr(cause, "en", None)
         else:
             zh, en = _PYDANTIC.get(kind, (None, None))
+            if kind == "missing" and tuple(error["loc"]) == ("body",):
+                zh, en = "请以 JSON 提交请求内容。", "Send a JSON body."
             if zh and en and "{" in zh:
                 # What our own schema says of the bound; nothing of what was sent.
                 told = {name: str(value) for name, value in error["ctx"].items()}

@@ -182,6 +182,8 @@ def _heads(document: dict[str, Any]) -> None:
                 if status.startswith("2"):
                     if "304" in answers or "if-match" in sent:
                         vocabulary.headed(answers, status, "ETag")
+                    if operation.get("deprecated"):
+                        vocabulary.headed(answers, status, "Deprecation", "Sunset")
                     if "cursor" in sent:
                         vocabulary.headed(answers, status, "Link")
                     if "idempotency-key" in sent:

@@ -21,6 +21,7 @@ from .bodies import check_json, check_texts
 from .errors import ConditionRequired, Stale, database_away
 from .idempotency import Claim
 from .metrics import REPLAYS
+from .retiring import headers_of
 from .sessions import MANY
 
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
@@ -83,7 +84,17 @@ class BeamRoute(APIRoute):
                 if state.session is not None and state.session.in_transaction():
                     await asyncio.shield(asyncio.create_task(state.session.close()))
 
-        return run
+        return _telling(run, ends) if (ends := headers_of(self)) else run
+
+
+def _telling(handle: Handler, headers: list[tuple[str, str]]) -> Handler:
+    async def run(request: Request) -> Response:
+        answer = await handle(request)
+        for name, value in headers:
+            answer.headers.append(name, value)
+        return answer
+
+    return run
 
 
 def takes_json_alone(route: APIRoute) -> bool:

@@ -85,6 +85,14 @@ HEADERS: dict[str, dict[str, Any]] = {
         "description": "`true`: this is the first answer again; nothing was done anew.",
         "schema": {"type": "string", "const": "true"},
     },
+    "Deprecation": {
+        "description": "Since when it is not to be used any more (RFC 9745).",
+        "schema": {"type": "string", "examples": ["@1798761600"]},
+    },
+    "Sunset": {
+        "description": "When it goes (RFC 8594); `Link` names what to use instead.",
+        "schema": {"type": "string", "examples": ["Thu, 01 Jul 2027 00:00:00 GMT"]},
+    },
     "Allow": {"description": "The methods that fit.", "schema": {"type": "string"}},
     "WWW-Authenticate": {
         "description": "What is missing (RFC 6750): `error`, `scope`, or `acr_values` to ask for.",

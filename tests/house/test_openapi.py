@@ -12,6 +12,7 @@ from jsonschema import Draft202012Validator
 from starlette.datastructures import Headers
 from starlette.requests import Request
 
+from beam.reference import TAGS
 from gateway.table import ROUTES
 from kit.idempotency import KeyUnfit, read_key
 from kit.openapi import KEY_HEADER
@@ -196,6 +197,12 @@ def test_every_answer_names_its_header_fields(document: dict[str, Any]) -> None:
         )
         assert ("ETag" in done) >= ("304" in answers or "if-match" in sent), named
         assert ("Link" in done) >= ("cursor" in sent), named
+
+
+def test_every_group_is_explained_and_none_is_empty(document: dict[str, Any]) -> None:
+    used = {tag for _, operation in _operations(document) for tag in operation["tags"]}
+    assert [tag["name"] for tag in document["tags"]] == list(TAGS)
+    assert used == set(TAGS)
 
 
 def test_every_parameter_is_explained(document: dict[str, Any]) -> None:

@@ -2,6 +2,7 @@
 a refusal says what would fit."""
 
 from collections.abc import AsyncIterator
+from datetime import date
 from typing import Annotated, Any, Literal
 
 import httpx
@@ -10,6 +11,7 @@ from fastapi import Query, Request, Response
 
 from kit.auth import Applicant, Public
 from kit.pages import Cursor, Page, Pager
+from kit.retiring import retiring
 from kit.routing import In, Out, etag, not_modified, router
 from kit.testing import Ground, key
 
@@ -49,6 +51,13 @@ async def list_things(
 @routes.post("", status_code=201)
 async def open_thing(caller: Applicant, body: ThingIn) -> ThingOut:
     return ThingOut(number=body.number)
+
+
+@routes.get(
+    "/old", **retiring(since=date(2027, 1, 1), sunset=date(2027, 7, 1), instead="/v1/things/3")
+)
+async def read_old_thing(_: Public) -> ThingOut:
+    return ThingOut(number=3)
 
 
 @pytest.fixture(scope="module")
@@ -120,6 +129,25 @@ async def test_the_next_page_is_told_in_the_head_too(client: httpx.AsyncClient) 
     last = await client.get(first.links["next"]["url"])
     assert [thing["number"] for thing in last.json()["items"]] == [5, 6, 7]
     assert "link" not in last.headers
+
+
+async def test_a_body_that_is_not_there(client: httpx.AsyncClient) -> None:
+    [error] = (await client.post("/v1/things", headers=key())).json()["errors"]
+    assert (error["pointer"], error["message_en"]) == ("/body", "Send a JSON body.")
+
+
+async def test_a_route_that_will_go_says_so(client: httpx.AsyncClient) -> None:
+    answer = await client.get("/v1/things/old")
+    assert answer.headers["deprecation"] == "@1798761600"
+    assert answer.headers["sunset"] == "Thu, 01 Jul 2027 00:00:00 GMT"
+    assert answer.links["successor-version"]["url"] == "/v1/things/3"
+    assert "sunset" not in (await client.get("/v1/things/3")).headers
+    app: Any = client._transport.app  # type: ignore[attr-defined]
+    operation = app.openapi()["paths"]["/v1/things/old"]["get"]
+    assert operation["deprecated"]
+    assert {"Deprecation", "Sunset"} <= operation["responses"]["200"]["headers"].keys()
+    with pytest.raises(ValueError, match="after"):
+        retiring(since=date(2027, 1, 1), sunset=date(2027, 1, 1), instead="/")
 
 
 async def test_an_address_that_is_not_there(client: httpx.AsyncClient) -> None:
