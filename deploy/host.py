@@ -38,21 +38,43 @@ from preflight import preflight  # noqa: E402
 from setting_kinds import mistakes  # noqa: E402
 from unwell import unwell  # noqa: E402
 
+HELPS = {
+    "secrets": "生成 deploy/.env 与密钥,只补不改 / settings and secrets; only adds",
+    "preflight": "启动前检查主机、设置、密钥 / check host, settings, secrets",
+    "up": "启动并等待就绪;不就绪时说明原因 / start, wait until healthy, else say why",
+    "reload-broker": "NATS 重读账号 / let the broker read its accounts again",
+    "audit-verify": "核对全部封存记录 / check the sealed records of every service",
+    "roll": "逐个更换容器,不丢请求 / replace containers one by one, no request lost",
+    "backup": "备份到一个文件 / everything in one file",
+    "restore": "恢复备份;先 make down / put a backup in place; make down first",
+    "upgrade": "备份、构建、迁移、逐个更换 / backup, build, migrate, replace one by one",
+    "accounts": "为别处的 NATS 写账号 / accounts.conf for brokers elsewhere",
+    "audit-accept": "恢复后确认,封存继续 / after a restore: sealing goes on",
+}
 ROLLABLE = (*SERVICES, "gateway")
 SINGLE = ("postgres", "nats", "proxy")
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="host.py")
+    parser = argparse.ArgumentParser(
+        prog="host.py",
+        epilog="例 / example: python3 deploy/host.py roll case; "
+        "python3 deploy/host.py compose ps. 退出码 / exit codes: 0 成功 / done; 其他:最后几行说明"
+        "原因 / others: the last lines say why.",
+    )
     commands = parser.add_subparsers(dest="command", required=True)
+
+    def add(name: str) -> argparse.ArgumentParser:
+        return commands.add_parser(name, help=HELPS[name], description=HELPS[name])
+
     for name in ("secrets", "preflight", "up", "reload-broker", "audit-verify"):
-        commands.add_parser(name)
-    commands.add_parser("roll").add_argument("service", choices=(*ROLLABLE, "all"))
-    commands.add_parser("backup").add_argument("file", nargs="?", type=Path)
-    commands.add_parser("restore").add_argument("file", type=Path)
-    commands.add_parser("upgrade")
-    commands.add_parser("accounts").add_argument("folder", type=Path)
-    commands.add_parser("audit-accept").add_argument("reason")
+        add(name)
+    add("roll").add_argument("service", choices=(*ROLLABLE, "all"))
+    add("backup").add_argument("file", nargs="?", type=Path)
+    add("restore").add_argument("file", type=Path)
+    add("upgrade")
+    add("accounts").add_argument("folder", type=Path)
+    add("audit-accept").add_argument("reason")
     if sys.argv[1:2] == ["compose"]:
         os.execvp("docker", [*command(), *sys.argv[2:]])
     wanted = parser.parse_args()

@@ -163,3 +163,6 @@ def test_the_host_script_needs_nothing_installed():
         check=False,
     )
     assert done.returncode == 0, done.stderr
+    said = " ".join(done.stdout.split())  # lines are broken as wide as the terminal is
+    assert "no request lost" in said
+    assert "exit codes" in said
