@@ -149,15 +149,15 @@ def soaked(told: Reports) -> Taken:
 
 
 def passing(
-    name: str, *, part: str = "", least_cases: int = 0, away: str = ""
+    name: str, *, part: str = "", least_cases: int = 0, by: str = "beam figures", away: str = ""
 ) -> Callable[[Reports], Taken]:
-    """All tests kept as `tests-NAME` pass. `part` says what the target asks for beyond them,
-    `away` how to get what they need when they are skipped."""
+    """All tests kept as `tests-NAME` pass. `part` says what the target asks for beyond them, `by`
+    how to run them, `away` how to get what they need when they are skipped."""
 
     def read(told: Reports) -> Taken:
         found = told.last(f"tests-{name}")
         if found is None:
-            return not_run("the tests are not installed" if not (ROOT / "tests").exists() else away)
+            return not_run(by if (ROOT / "tests").exists() else "the tests are not installed")
         if not found["passed"] and not found["failed"]:
             return not_run(away or f"{found['skipped']} tests skipped")
         text = f"{found['passed']} tests pass, {found['failed']} fail"
