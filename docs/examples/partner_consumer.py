@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import nats
-from nats.errors import TimeoutError as NothingCame
 
 TABLE = """create table if not exists event (
   id text primary key, type text, subject text, version integer, body text)"""
@@ -58,7 +57,7 @@ async def main(run_file: str, system: str, most: int = 0, file: str = ":memory:"
     while not most or count < most:
         try:
             batch = await events.fetch(min(50, most - count) if most else 50, timeout=5)
-        except NothingCame:
+        except TimeoutError:  # nothing came; nats-py raises its own kind of it or the plain one
             continue
         for message in batch:
             event = json.loads(message.data)

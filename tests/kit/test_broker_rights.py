@@ -1,8 +1,12 @@
 """Least rights at a real broker: what is its own works, everything else is refused."""
 
 import asyncio
+import contextlib
 import json
+import runpy
+import sqlite3
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 
 import nats
 import nats.errors
@@ -20,6 +24,7 @@ from kit.broker_config import (
 )
 from kit.embedded import EmbeddedError, NatsServer
 
+ROOT = Path(__file__).parents[2]
 CASE = ServiceUser("case", "pw$case", durables=("case__paid",))
 PAYMENT = ServiceUser("payment", "pw-payment", durables=("payment__fee_due",))
 EXCHANGE = ServiceUser("exchange", "pw-exchange", manages=("dept_TAX", "dept_FIRE"))
@@ -206,6 +211,28 @@ async def test_a_department_pulls_and_acknowledges_its_own_durable(
     assert (info.num_ack_pending, info.num_pending) == (0, 0)
     foreign = await who["exchange"].js.consumer_info("EVENTS", "dept_FIRE")
     assert foreign.num_pending == 1
+
+
+@pytest.mark.slow
+async def test_the_example_lives_through_a_silence(
+    server: NatsServer, who: dict[str, Connection], tmp_path: Path
+) -> None:
+    """A pull that brings nothing is no end."""
+    example = runpy.run_path(str(ROOT / "docs/examples/partner_consumer.py"))
+    partner = {"system": "TAX", "nats_url": server.url, "stream": "EVENTS"}
+    partner |= {"user": TAX.user, "password": TAX.password}
+    partner |= {"durable": TAX.durable, "inbox_prefix": TAX.inbox_prefix}
+    (tmp_path / "run.json").write_text(json.dumps({"partners": [partner]}))
+    store = tmp_path / "events.db"
+    task = asyncio.create_task(example["main"](str(tmp_path / "run.json"), "TAX", 1, str(store)))
+    await asyncio.sleep(6)
+    assert not task.done()
+    event = {"id": "1", "type": "t", "subject": "case_1", "aggregateversion": 1, "time": "now"}
+    await who["case"].js.publish("evt.case.submitted.v1.310101.TAX", json.dumps(event).encode())
+    async with asyncio.timeout(15):
+        await task
+    with contextlib.closing(sqlite3.connect(store)) as kept:
+        assert kept.execute("select id, version from event").fetchall() == [("1", 1)]
 
 
 async def test_everything_else_is_refused_to_a_department(who: dict[str, Connection]) -> None:
