@@ -8,11 +8,11 @@ import httpx
 from fastapi import APIRouter, Request
 from starlette.responses import HTMLResponse
 
-from kit import context
 from kit.auth import Public
 from kit.errors import NotFound
 
 from .pages import guide, layout
+from .pillars import ids
 
 router = APIRouter(include_in_schema=False)
 SECONDS = 3.0
@@ -52,13 +52,9 @@ async def show(_: Public, request: Request, code: str) -> HTMLResponse:
 
 async def _catalogue(request: Request, path: str) -> httpx.Response | None:
     probe = request.state.probe
-    headers = {
-        "x-request-id": context.request_id.get() or "",
-        "traceparent": context.child_of(context.traceparent.get()),
-    }
     try:
         answer: httpx.Response = await probe.client.get(
-            probe.settings.url_of("catalog") + path, headers=headers, timeout=SECONDS
+            probe.settings.url_of("catalog") + path, headers=ids(), timeout=SECONDS
         )
     except httpx.HTTPError:
         return None

@@ -31,13 +31,18 @@ KEPT_SECONDS = 60.0
 _PUBLIC = re.compile(r"(?:^|[\s,])public(?:$|[\s,])")
 
 
+def ids() -> dict[str, str]:
+    """What ties a request to a service to the one that caused it."""
+    return {
+        "x-request-id": context.request_id.get() or "",
+        "traceparent": context.traceparent.get() or context.child_of(None),
+    }
+
+
 async def headers_for(caller: Caller, own: OwnToken, client: httpx.AsyncClient) -> dict[str, str]:
     """What a request to a service carries for this caller. Raises Unavailable when the caller's
     token is bound and the gateway gets no token of its own."""
-    headers = {
-        "x-request-id": context.request_id.get() or "",
-        "traceparent": context.child_of(context.traceparent.get()),
-    }
+    headers = ids()
     if caller.jkt is None:
         return headers | {"authorization": f"Bearer {caller.token}"}
     try:

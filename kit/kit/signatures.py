@@ -15,17 +15,18 @@ from collections.abc import Awaitable, Callable, Coroutine
 from enum import Enum
 from functools import lru_cache
 from types import NoneType, UnionType
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from fastapi import Request, Response, params
 from fastapi.dependencies.models import Dependant
 from fastapi.encoders import jsonable_encoder
 from fastapi.exceptions import RequestValidationError, ResponseValidationError
 from fastapi.responses import JSONResponse
+from pydantic import AwareDatetime
 from starlette.exceptions import HTTPException
 
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
-_SIMPLE = (str, int, float, bool, NoneType)
+_SIMPLE = (str, int, float, bool, NoneType, AwareDatetime)
 _SHAPES = ("include", "exclude", "by_alias", "exclude_unset", "exclude_defaults", "exclude_none")
 _MISSING: Any = object()
 
@@ -188,6 +189,8 @@ def _is_coroutine(call: Any) -> bool:
 
 
 def _is_simple(annotation: Any) -> bool:
+    if get_origin(annotation) is Annotated:
+        return _is_simple(get_args(annotation)[0])
     if get_origin(annotation) in (Union, UnionType):
         return all(_is_simple(each) for each in get_args(annotation))
     if get_origin(annotation) is Literal:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from datetime import timedelta, timezone
 from typing import Any
 
 import pytest
@@ -107,10 +108,14 @@ async def test_a_night_is_read_again_since_a_moment(exchange: Running, ground: G
     # The link of the empty answer goes on asking since that moment, not from the very start.
     found = (await exchange.client.get(early["next"], headers=ask["headers"])).json()
     assert [e["id"] for e in found["events"]] == [e["id"] for e in page["events"]]
-    ask["params"]["since"] = "2026-11-22"
-    [error] = (await exchange.client.get("/v1/events", **ask)).json()["errors"]
-    assert error["pointer"] == "/query/since"
-    assert "+08:00" in error["message"]
+    for wrong in ("2026-11-22", "0.5", "1790000000", "2026-02-30T00:00:00Z", "2026-11-22T00:00:00"):
+        ask["params"]["since"] = wrong
+        [error] = (await exchange.client.get("/v1/events", **ask)).json()["errors"]
+        assert error["pointer"] == "/query/since"
+        assert "+08:00" in error["message"]
+    beijing = moment.astimezone(timezone(timedelta(hours=8))).isoformat()
+    plain = await exchange.client.get(f"/v1/events?since={beijing}", headers=ask["headers"])
+    assert [e["id"] for e in plain.json()["events"]] == [e["id"] for e in page["events"]]
 
 
 async def test_a_schema_is_found_by_both_names(exchange: Running) -> None:

@@ -6,12 +6,12 @@ from typing import Annotated, Any
 from urllib.parse import urlencode
 
 from fastapi import Depends, Path, Query, Request
-from pydantic import AwareDatetime
 from sqlalchemy import ColumnElement, true
 
 from contracts.event import EVENTS
 from kit.auth import Caller, Gate, Public
 from kit.errors import Forbidden, NotFound
+from kit.moments import Moment
 from kit.pages import Limit
 from kit.routing import Session
 from kit.routing import router as new_router
@@ -59,7 +59,7 @@ async def read_events(
         ),
     ] = None,
     since: Annotated[
-        AwareDatetime | None,
+        Moment | None,
         Query(
             description="begin with what happened at this moment: to read a night again. Then "
             "follow `next`",
