@@ -108,7 +108,7 @@ class Probes:
         if not (ROOT / "tests").exists():
             return
         which = "long" if long else "not long"
-        words = ["pytest", "-q", "-p", "no:cacheprovider", "-rP" if long else "-rf", "-m", which]
+        words = ["pytest", "-q", "-p", "no:cacheprovider", "-rPf" if long else "-rf", "-m", which]
         began = time.monotonic()
         done = self._run(*words, *arguments, **settings)
         last = (done.stdout.strip().splitlines() or [""])[-1]
