@@ -57,7 +57,10 @@ def create_app(
         followers.append(asyncio.create_task(keys.warm()))
         if settings.nats_url:
             nats = Nats(
-                settings.nats_url, settings.nats_user, settings.nats_password.get_secret_value()
+                settings.nats_url,
+                settings.nats_user,
+                settings.nats_password.get_secret_value(),
+                settings.nats_replicas,
             )
             heard = asyncio.Event()
             following = revocations.follow(nats, settings.service, keys.revoked.note, heard)

@@ -35,6 +35,9 @@ class GatewaySettings(BaseSettings):
     they end, and nothing is cached."""
     nats_user: str = ""
     nats_password: SecretStr = SecretStr("")
+    nats_replicas: int = Field(1, ge=1, le=5)
+    """On how many servers of a NATS cluster the stream of events is kept, where the gateway is the
+    first to need it; as the services' own setting."""
 
     identity_url: str = "http://127.0.0.1:8001"
     catalog_url: str = "http://127.0.0.1:8002"

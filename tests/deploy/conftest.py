@@ -61,7 +61,13 @@ class Stack:
 
     def host(self, *arguments: str) -> str:
         """Run deploy/host.py, as make does; its output."""
-        done = subprocess.run(
+        done = self.tried(*arguments)
+        assert done.returncode == 0, done.stdout[-4000:]
+        return done.stdout
+
+    def tried(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """The same, well or not."""
+        return subprocess.run(
             [sys.executable, str(self.folder / "host.py"), *arguments],
             text=True,
             stdout=subprocess.PIPE,
@@ -69,8 +75,6 @@ class Stack:
             check=False,
             env=self.environ,
         )
-        assert done.returncode == 0, done.stdout[-4000:]
-        return done.stdout
 
     @property
     def environ(self) -> dict[str, str]:

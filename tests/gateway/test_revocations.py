@@ -9,7 +9,8 @@ import pytest
 from contracts.identity import SessionRevoked
 from gateway import main
 from kit import revocations
-from kit.broker import Broker, Nats
+from kit.broker import STREAM, Broker, Nats
+from kit.embedded import NatsCluster
 from kit.outbox import seal
 
 from .conftest import Keys, Opener, Recorder, bound, port_of, request, talk
@@ -41,6 +42,22 @@ async def test_what_was_taken_back_before_the_start_is_never_let_in(
         assert answer.status == 401
         [answer] = await talk(door.port, request(Authorization=f"Bearer {keys.token()}"))
         assert answer.status == 200
+
+
+async def test_who_comes_first_keeps_events_as_often_as_the_services_would(
+    open_door: Opener, recorder: Recorder
+) -> None:
+    """The gateway may be up before any service, and nobody changes a stream that is there."""
+    cluster = NatsCluster.temporary()
+    try:
+        await asyncio.to_thread(cluster.start)
+        async with open_door(recorder.port, nats_url=cluster.url, nats_replicas=3):
+            broker = await Broker.connect(Nats(cluster.url), "identity")
+            stream = await broker.api(f"STREAM.INFO.{STREAM}")
+            await broker.close()
+    finally:
+        await asyncio.to_thread(cluster.stop)
+    assert stream["config"]["num_replicas"] == 3
 
 
 async def test_without_a_broker_the_door_opens_all_the_same(

@@ -67,15 +67,17 @@ class Trial:
     async def settle(
         self, *, seconds: float = QUIET_SECONDS, until: Iterable[str] = ()
     ) -> list[Violation]:
-        """Look until nothing is wrong or the time is over; what is then wrong is a violation.
+        """Look until nothing is wrong, or the time was over before the look began (one at much
+        that was done takes long); what is then wrong is a violation.
         Ends early when all that is wrong will last, or when one of the checks `until` found
         something lasting."""
         end, wanted = time.monotonic() + seconds, set(until)
         while True:
+            began = time.monotonic()
             found = examine(await self.evidence())
             lasting = [v for v in found if v.lasting]
             sure = any(v.check in wanted for v in lasting)
-            if len(lasting) == len(found) or sure or time.monotonic() > end:
+            if len(lasting) == len(found) or sure or began > end:
                 break
             await asyncio.sleep(LOOK_SECONDS)
         outcomes, self._told = self.crowd.outcomes[self._told :], len(self.crowd.outcomes)
