@@ -5,7 +5,6 @@ script. A press changes something, so it must come from our own page: the token'
 SameSite=Lax, and a browser that names another origin is refused.
 """
 
-from typing import Any
 from urllib.parse import quote
 
 import httpx
@@ -18,7 +17,7 @@ from kit.errors import Forbidden, NotFound
 from . import operators
 from .pages import dead_letters as pages
 from .pages import layout
-from .pillars import headers_for
+from .pillars import ask, headers_for
 from .table import SERVICES
 
 router = APIRouter(include_in_schema=False)
@@ -38,7 +37,7 @@ async def show(_: Public, request: Request, service: str) -> Response:
     caller = await operators.entered(request)
     if isinstance(caller, Response):
         return caller
-    answer = await _ask(request, caller, "GET", _path(service))
+    answer = await _ask(request, caller, service, _path(service))
     said = answer.json() if answer is not None and answer.status_code == 200 else None
     did = request.query_params.get("did", "")
     return layout.answer(request, lambda view: pages.render(service, said, did, view), HEADERS)
@@ -53,7 +52,8 @@ async def replay(_: Public, request: Request, service: str, letter_id: str) -> R
     caller = await operators.entered(request)
     if isinstance(caller, Response):
         return caller
-    answer = await _ask(request, caller, "POST", f"{_path(service)}/{quote(letter_id)}/replay")
+    path = f"{_path(service)}/{quote(letter_id)}/replay"
+    answer = await _ask(request, caller, service, path, "POST")
     did = "away" if answer is None else _DID.get(answer.status_code, "refused")
     back = f"/ops/dead-letters/{service}?did={did}"
     return RedirectResponse(back, 303, headers={"cache-control": "no-store"})
@@ -68,15 +68,8 @@ def _path(service: str) -> str:
     return f"/v1/ops/{service}/dead-letters"
 
 
-async def _ask(request: Request, caller: Caller, method: str, path: str) -> httpx.Response | None:
-    """What the service answers; None when it does not."""
-    probe, beam = request.state.probe, request.state.beam
-    service = path.split("/")[3]
-    headers: dict[str, Any] = await headers_for(caller, beam.own_token, probe.client)
-    try:
-        answer: httpx.Response = await probe.client.request(
-            method, probe.settings.url_of(service) + path, headers=headers, timeout=SECONDS
-        )
-    except httpx.HTTPError:
-        return None
-    return answer
+async def _ask(
+    request: Request, caller: Caller, service: str, path: str, method: str = "GET"
+) -> httpx.Response | None:
+    headers = await headers_for(caller, request.state.beam.own_token, request.state.probe.client)
+    return await ask(request, service, path, headers, method=method, seconds=SECONDS)

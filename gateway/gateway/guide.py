@@ -12,7 +12,7 @@ from kit.auth import Public
 from kit.errors import NotFound
 
 from .pages import guide, layout
-from .pillars import ids
+from .pillars import ask, ids
 
 router = APIRouter(include_in_schema=False)
 SECONDS = 3.0
@@ -51,14 +51,7 @@ async def show(_: Public, request: Request, code: str) -> HTMLResponse:
 
 
 async def _catalogue(request: Request, path: str) -> httpx.Response | None:
-    probe = request.state.probe
-    try:
-        answer: httpx.Response = await probe.client.get(
-            probe.settings.url_of("catalog") + path, headers=ids(), timeout=SECONDS
-        )
-    except httpx.HTTPError:
-        return None
-    return answer
+    return await ask(request, "catalog", path, ids(), seconds=SECONDS)
 
 
 def _away(request: Request) -> HTMLResponse:

@@ -56,6 +56,34 @@ async def headers_for(caller: Caller, own: OwnToken, client: httpx.AsyncClient) 
     return headers | {"authorization": f"Bearer {token}", "x-beam-caller": caller.token}
 
 
+async def ask(
+    request: Request,
+    service: str,
+    path: str,
+    headers: dict[str, str],
+    *,
+    method: str = "GET",
+    seconds: float = SECONDS,
+) -> httpx.Response | None:
+    """What a service answers within `seconds`; None when it does not, which its breaker hears of
+    and answers for a while in its stead."""
+    probe = request.state.probe
+    breaker: Breaker = request.state.beam.pools[service].breaker
+    now = asyncio.get_running_loop().time
+    if not breaker.lets_through(now()):
+        return None
+    try:
+        async with asyncio.timeout(seconds):
+            answer: httpx.Response = await probe.client.request(
+                method, probe.settings.url_of(service) + path, headers=headers, timeout=seconds
+            )
+    except (TimeoutError, httpx.HTTPError):
+        breaker.failed(now())
+        return None
+    breaker.failures = 0
+    return answer
+
+
 @dataclass(frozen=True)
 class _Kept:
     items: list[Any]
@@ -87,14 +115,14 @@ class Pillars:
     """Asks the services for one caller; remembers who could not answer."""
 
     def __init__(self, request: Request, headers: dict[str, str]) -> None:
-        self._probe, self._beam = request.state.probe, request.state.beam
+        self._request, self._beam = request, request.state.beam
         self._headers = headers
         self.away: set[str] = set()
 
     async def own(self, service: str, path: str, kind: type[Item]) -> list[Item] | None:
         """The items of a page that the caller sees; None when there was no proper answer. Raises
         Unauthenticated when the service does not take the token."""
-        answer = await self._get(service, path, self._headers)
+        answer = await ask(self._request, service, path, self._headers)
         if answer is not None and answer.status_code == 401:
             if "x-beam-caller" in self._headers:
                 self._beam.own_token.forget()
@@ -115,29 +143,12 @@ class Pillars:
             if kept is not None:
                 return kept
         headers = {k: v for k, v in self._headers.items() if k in ("x-request-id", "traceparent")}
-        answer = await self._get(service, path, headers)
+        answer = await ask(self._request, service, path, headers)
         items = self._items(service, answer, kind)
         allowed = answer is not None and _PUBLIC.search(answer.headers.get("cache-control", ""))
         if items is not None and allowed and cache.listening:
             self._beam.shelf.keep(path, items, generation)
         return items
-
-    async def _get(self, service: str, path: str, headers: dict[str, str]) -> httpx.Response | None:
-        breaker: Breaker = self._beam.pools[service].breaker
-        now = asyncio.get_running_loop().time
-        if not breaker.lets_through(now()):
-            return None
-        url = self._probe.settings.url_of(service) + path
-        try:
-            async with asyncio.timeout(SECONDS):
-                answer: httpx.Response = await self._probe.client.get(
-                    url, headers=headers, timeout=SECONDS
-                )
-        except (TimeoutError, httpx.HTTPError):
-            breaker.failed(now())
-            return None
-        breaker.failures = 0
-        return answer
 
     def _items(
         self, service: str, answer: httpx.Response | None, kind: type[Item]

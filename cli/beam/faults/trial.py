@@ -67,8 +67,9 @@ class Trial:
     async def settle(
         self, *, seconds: float = QUIET_SECONDS, until: Iterable[str] = ()
     ) -> list[Violation]:
-        """Look until nothing is wrong, or the time was over before the look began (one at much
-        that was done takes long); what is then wrong is a violation.
+        """Look until nothing is wrong, or until a look that began after `seconds`: one that takes
+        long (after hours of journeys, minutes) is thus followed by another. What the last look
+        finds wrong is a violation.
         Ends early when all that is wrong will last, or when one of the checks `until` found
         something lasting."""
         end, wanted = time.monotonic() + seconds, set(until)
