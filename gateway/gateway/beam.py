@@ -14,6 +14,7 @@ from kit.telemetry import BufferedLines
 from kit.traces import Tracer
 
 from .cache import Cache
+from .certificate import CertificateWatch
 from .cors import Stamps
 from .counters import Counters
 from .exchange import Exchange
@@ -71,6 +72,7 @@ class Beam:
             r.name: Limiter(rate * r.rate, max(1, int(burst * r.burst)), r.name) for r in RATES
         }
         self.counters = Counters()
+        self.door = CertificateWatch(settings.issuer)
         self.refusals = Refusals()
         self.own_token = OwnToken(
             settings.service, settings.service_secret.get_secret_value(), settings.token_url

@@ -117,4 +117,15 @@ class BeamCollector(Collector):
         held = GaugeMetricFamily("beam_gateway_cache_bytes", "Size of what is kept")
         held.add_metric((), cache.bytes)
         yield from (requests, seconds, by_service, clients, upstream, waiting, shed, away)
-        yield from (cached, held)
+        begins = GaugeMetricFamily(
+            "beam_gateway_certificate_begin_timestamp_seconds",
+            "Since when the certificate of the public address is good",
+        )
+        ends = GaugeMetricFamily(
+            "beam_gateway_certificate_end_timestamp_seconds", "Until when it is good"
+        )
+        certificate = self._beam.door.certificate
+        if certificate is not None:
+            begins.add_metric((), certificate.begins.timestamp())
+            ends.add_metric((), certificate.ends.timestamp())
+        yield from (cached, held, begins, ends)

@@ -55,6 +55,7 @@ def create_app(
         exporter = asyncio.create_task(tracer.run()) if tracer is not None else None
         followers = [asyncio.create_task(silence.watch(beam.pools.values()))]
         followers.append(asyncio.create_task(keys.warm()))
+        followers.append(asyncio.create_task(beam.door.run()))
         if settings.nats_url:
             nats = Nats(
                 settings.nats_url,

@@ -34,7 +34,7 @@ async def show(_: Public, request: Request) -> Response:
     if isinstance(caller, Response):
         return caller
     probe = request.state.probe
-    said = await ops.overview(probe.settings, probe.client, caller, request.state.beam.own_token)
+    said = await ops.overview(probe, request.state.beam, caller)
     answer = layout.answer(request, lambda view: operators.render(said, view))
     answer.headers["cache-control"] = "no-store"
     return answer

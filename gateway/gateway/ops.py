@@ -15,10 +15,11 @@ from pydantic import BaseModel
 from starlette.responses import JSONResponse
 
 from kit.auth import Caller, Operator
-from kit.calls import OwnToken
 
+from .beam import Beam
+from .certificate import Certificate
 from .pillars import headers_for
-from .settings import GatewaySettings
+from .routes import Probe
 from .table import SERVICES
 
 router = APIRouter(tags=["ops"])
@@ -74,6 +75,21 @@ class Reconciliation(BaseModel):
     days_unreconciled: DaysUnreconciled
 
 
+class EventCopies(BaseModel):
+    """On how many brokers the events lie."""
+
+    kept: int
+    """Of those that are there and have all of them."""
+    wanted: int
+    """By the stream's own configuration or `NATS_REPLICAS`, whichever is more."""
+
+
+class PublicCertificate(BaseModel):
+    ends_at: datetime
+    ends_soon: bool
+    """Less than 14 days and a fifth of its life are left."""
+
+
 class PlatformState(BaseModel):
     """How every service does, and what of it needs somebody's eye."""
 
@@ -97,6 +113,12 @@ class PlatformState(BaseModel):
     """Refunds for a person to see to; null: payment-svc does not say."""
     reconciliation: Reconciliation | None
     """Null: payment-svc does not say."""
+    event_copies: EventCopies | None
+    """Null: no service hears of it from the broker."""
+    certificate: PublicCertificate | None
+    """Of the public address; null: it has none, or the gateway does not come to it."""
+    disk_free_percent: int | None
+    """Of the fullest disk that a service writes to; null: no service says."""
     backup_at: datetime | None
     """Of the last backup that has every database; null: there is none."""
     services: dict[str, dict[str, Any]]
@@ -117,14 +139,11 @@ async def _state(
     return said
 
 
-async def overview(
-    settings: GatewaySettings, client: httpx.AsyncClient, caller: Caller, own: OwnToken
-) -> dict[str, Any]:
+async def overview(probe: Probe, beam: Beam, caller: Caller) -> dict[str, Any]:
     """All services' states, and what of them needs somebody's eye."""
-    headers = await headers_for(caller, own, client)
-    states = await asyncio.gather(
-        *(_state(client, f"{settings.url_of(s)}/v1/ops/{s}", headers) for s in SERVICES)
-    )
+    headers = await headers_for(caller, beam.own_token, probe.client)
+    urls = (f"{probe.settings.url_of(s)}/v1/ops/{s}" for s in SERVICES)
+    states = await asyncio.gather(*(_state(probe.client, url, headers) for url in urls))
     services = {s: said for s, said in zip(SERVICES, states, strict=True) if said is not None}
     return {
         "at": datetime.now(UTC).isoformat(timespec="milliseconds"),
@@ -151,6 +170,9 @@ async def overview(
         "overdue_tasks": _of(services, "case", "boards", "supervision", "overdue"),
         "refused_refunds": _of(services, "payment", "boards", "money", "refunds_refused", "count"),
         "reconciliation": _reconciliation(services),
+        "event_copies": _copies(services),
+        "certificate": _certificate(beam.door.certificate),
+        "disk_free_percent": _disk(services),
         "backup_at": _backup(services),
         "services": services,
     }
@@ -194,6 +216,25 @@ def _reconciliation(services: Mapping[str, Any]) -> dict[str, Any] | None:
     }
 
 
+def _copies(services: Mapping[str, Any]) -> dict[str, int] | None:
+    told = [c for said in services.values() if (c := _of(said, "bus", "copies")) is not None]
+    if not told:
+        return None
+    return {"kept": min(c["kept"] for c in told), "wanted": max(c["wanted"] for c in told)}
+
+
+def _certificate(found: Certificate | None) -> dict[str, Any] | None:
+    if found is None:
+        return None
+    soon = found.ends_soon(datetime.now(UTC))
+    return {"ends_at": found.ends.isoformat(timespec="milliseconds"), "ends_soon": soon}
+
+
+def _disk(services: Mapping[str, Any]) -> int | None:
+    disks = [d for said in services.values() if (d := _of(said, "disk")) is not None]
+    return min((100 * d["free_bytes"] // d["total_bytes"] for d in disks), default=None)
+
+
 def _backup(services: Mapping[str, Any]) -> str | None:
     moments = [_of(said, "backup_at") for said in services.values()]
     return min(moments, default=None) if all(moments) else None
@@ -203,5 +244,5 @@ def _backup(services: Mapping[str, Any]) -> str | None:
 async def get_platform_state(request: Request, caller: Operator) -> JSONResponse:
     """How every service does: readiness, lag, dead letters, books; also while some are away."""
     probe = request.state.probe
-    said = await overview(probe.settings, probe.client, caller, request.state.beam.own_token)
+    said = await overview(probe, request.state.beam, caller)
     return JSONResponse(said, headers={"cache-control": "no-store"})

@@ -59,6 +59,16 @@ class StreamState:
     last_seq: int
 
 
+@dataclass(frozen=True)
+class Copies:
+    """On how many brokers the stream of events lies."""
+
+    kept: int
+    """Of those that are there and have all of it."""
+    wanted: int
+    """By its own configuration or by our settings, whichever is more."""
+
+
 class BrokerLost(ConnectionError):
     """The connection is gone; open another one."""
 
@@ -202,6 +212,13 @@ class Broker:
                 info = await self.api(f"STREAM.INFO.{STREAM}")
         state = info["state"]
         return StreamState(info["created"], int(state["first_seq"]), int(state["last_seq"]))
+
+    async def copies(self) -> Copies:
+        """Raises what `api` raises."""
+        info = await self.api(f"STREAM.INFO.{STREAM}")
+        others = (info.get("cluster") or {}).get("replicas") or []
+        kept = 1 + sum(bool(one.get("current") and not one.get("offline")) for one in others)
+        return Copies(kept, max(int(info["config"]["num_replicas"]), self._settings.replicas))
 
     async def last_sequence(self, subjects: str) -> int:
         """Sequence of the newest message in the stream under `subjects`; 0 when there is none.

@@ -4,13 +4,14 @@ that is opened again whenever it is lost. A broker that is away stops nothing el
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import nats.errors
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
 from . import bus_metrics, deadletters, outbox
-from .broker import Broker, BrokerLost, Nats, NoResponders, Refused
+from .broker import Broker, BrokerLost, Copies, Nats, NoResponders, Refused
 from .consumers import ACK_WAIT_SECONDS, RETRY_DELAYS, Consumer
 from .db import Sessions
 from .inbox import Subscribers
@@ -22,6 +23,8 @@ log = logging.getLogger(__name__)
 
 _LONGEST_PAUSE = 2.0
 _SAMPLE_SECONDS = 5.0
+_UNTOLD = (BrokerLost, NoResponders, Refused, TimeoutError)
+"""What the broker did not say is not known now; readiness tells of one that is away."""
 
 
 class Bus:
@@ -61,6 +64,7 @@ class Bus:
         self._sampler: asyncio.Task[None] | None = None
         self._lag = outbox.Lag(0, 0.0)
         self._dead = 0
+        self._copies: Copies | None = None
 
     @property
     def connected(self) -> bool:
@@ -114,6 +118,7 @@ class Bus:
             "unsent": self._lag.unsent,
             "oldest_unsent_seconds": round(self._lag.oldest_seconds, 1),
             "dead_letters": self._dead,
+            "copies": asdict(self._copies) if self._copies is not None else None,
         }
 
     def lags(self) -> list[dict[str, Any]]:
@@ -137,11 +142,17 @@ class Bus:
         bus_metrics.UNSENT.labels(self._service).set(self._lag.unsent)
         bus_metrics.UNSENT_AGE.labels(self._service).set(self._lag.oldest_seconds)
         bus_metrics.DEAD.labels(self._service).set(self._dead)
+        try:
+            self._copies = await self.broker.copies()
+            bus_metrics.COPIES.labels(self._service).set(self._copies.kept)
+            bus_metrics.COPIES_WANTED.labels(self._service).set(self._copies.wanted)
+        except _UNTOLD:
+            self._copies = None
         for consumer in self.consumers:
             try:
                 await consumer.measure(self.broker)
-            except (BrokerLost, NoResponders, Refused, TimeoutError):
-                consumer.waiting = {}  # not known now; readiness tells of the broker
+            except _UNTOLD:
+                consumer.waiting = {}
 
     async def replay(self, session: AsyncSession, letter_id: str) -> None:
         """Run a dead letter's handler again, see `kit.deadletters.replay`."""

@@ -24,4 +24,6 @@ PENDING = Gauge(
     "Events that a handler has not been given",
     ["service", "consumer"],
 )
+COPIES = Gauge("beam_stream_copies", "Brokers that hold every event", ["service"])
+COPIES_WANTED = Gauge("beam_stream_wanted_copies", "Brokers that should", ["service"])
 DEAD = Gauge("beam_dead_letters_open", "Dead letters that nobody replayed", ["service"])

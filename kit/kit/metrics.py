@@ -29,6 +29,8 @@ CHECK = Gauge("beam_check_ok", "1 while a service's check of its own books holds
               ["service", "check"])  # fmt: skip
 _POOL = Gauge("beam_db_connections", "Connections to PostgreSQL by use", ["service", "state"])
 _POOL_LIMIT = Gauge("beam_db_connections_limit", "Most connections of one process", ["service"])
+DISK_FREE = Gauge("beam_disk_free_bytes", "Room on the disk that a service writes to", ["service"])
+DISK_TOTAL = Gauge("beam_disk_total_bytes", "Size of that disk", ["service"])
 _BREAKER = Gauge("beam_breaker_open", "1 while a peer is left alone", ["service", "peer"])
 
 

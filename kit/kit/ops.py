@@ -16,7 +16,7 @@ from fastapi import APIRouter, Request
 from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
-from . import audit, deadletters, http, routing, versions
+from . import audit, deadletters, disk, http, routing, versions
 from .auth import Operator
 from .deadletters import DeadLetter
 from .errors import NotFound
@@ -128,6 +128,8 @@ class ServiceState(Out):
     """Its own books by name, each with `ok`: true, false, or null when it could not look."""
     boards: dict[str, dict[str, Any]]
     """What people have to see to, by name; counts."""
+    disk: disk.Disk | None
+    """Room on the disk that it writes to; null: the system does not say."""
     backup_at: datetime | None
     """When the database was last saved by `beam backup`; null: never, or it cannot be asked."""
 
@@ -194,11 +196,12 @@ async def _ask(runtime: Runtime, checks: Checks) -> dict[str, dict[str, Any]]:
 
 
 async def watch_checks(runtime: Runtime) -> None:
-    """Look into the books every few minutes, for the figures and the log."""
+    """Look into the books, and at the disk, every few minutes, for the figures and the log."""
     while True:
         for name, result in (await look(runtime)).items():
             if result["ok"] is False:
                 log.error("check %s does not hold", name)
+        await disk.measure(runtime.settings)
         await asyncio.sleep(CHECK_SECONDS)
 
 
@@ -229,6 +232,7 @@ def router(service: str) -> APIRouter:
             breakers={b.peer: b.is_open for b in http.breakers_of(service)},
             checks=await look(runtime),
             boards=await _ask(runtime, runtime.boards),
+            disk=await disk.measure(runtime.settings),
             backup_at=ready.backup_at,
         )
 

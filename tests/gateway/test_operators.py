@@ -62,6 +62,9 @@ def whole(**more: Any) -> dict[str, Any]:
         "overdue_tasks": 0,
         "refused_refunds": 0,
         "reconciliation": reconciled(),
+        "event_copies": {"kept": 1, "wanted": 1},
+        "certificate": {"ends_at": AT, "ends_soon": False},
+        "disk_free_percent": 10,
         "backup_at": "2999-01-01T00:00:00+00:00",
         "services": {"case": state()},
         **more,
@@ -77,6 +80,7 @@ def shown(**more: Any) -> str:
 
 def test_when_all_is_well_there_is_nothing_to_do() -> None:
     assert "一切正常" in shown()
+    assert "一切正常" in shown(event_copies=None, certificate=None, disk_free_percent=None)
     assert "All is well" in operators.render(whole(), View(english=True))
 
 
@@ -90,6 +94,9 @@ def test_every_red_line_says_what_to_do() -> None:
         sealed_elsewhere=["licence"],
         overdue_tasks=3,
         refused_refunds=1,
+        event_copies={"kept": 2, "wanted": 3},
+        certificate={"ends_at": AT, "ends_soon": True},
+        disk_free_percent=9,
         backup_at=None,
         services={"case": state(ready=False, reasons=["nats: not connected"])},
     )
@@ -102,6 +109,9 @@ def test_every_red_line_says_what_to_do() -> None:
         ("与留在数据交换处的链头不符", "beam audit accept"),
         ("3 项审批已超期", "督办"),
         ("1 笔退款被渠道拒绝", "/v1/refunds?state=error"),
+        ("事件只存在 2 个消息服务上,应为 3 个", "--replicas 3"),
+        ("证书将于 2026-11-22 18:00:00 到期", "deploy/RUNBOOK.md"),
+        ("磁盘只剩 9%", "DiskFilling"),
     ):
         assert what in page, what
         assert do in page, do

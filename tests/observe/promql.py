@@ -22,6 +22,7 @@ _TOKEN = re.compile(
     re.VERBOSE,
 )
 _COMPARE = {"==", "!=", ">", "<", ">=", "<="}
+_OF_SETS = {"and", "or", "unless"}
 
 
 @dataclass
@@ -58,14 +59,16 @@ class _Parser:
     def expression(self) -> str:
         """Its type: number, vector or range."""
         left = self.term()
-        while self.peek() in _COMPARE | {"+", "-", "*", "/"}:
-            self.take()
+        while self.peek() in _COMPARE | _OF_SETS | {"+", "-", "*", "/"}:
+            of_sets = self.take() in _OF_SETS
             if self.peek() in ("on", "ignoring"):
                 self.take()
                 self.labels()
             right = self.term()
             if "range" in (left, right):
                 raise ValueError("no arithmetic with ranges")
+            if of_sets and "number" in (left, right):
+                raise ValueError("sets are of vectors")
             left = "vector" if "vector" in (left, right) else "number"
         return left
 

@@ -53,6 +53,7 @@ def test_every_expression_is_one(where: str, expression: str) -> None:
         "summ(beam_x)",
         "beam_x beam_y",
         "sum(1)",
+        "beam_x and 1",
     ],
 )
 def test_the_checker_refuses_what_is_none(wrong: str) -> None:

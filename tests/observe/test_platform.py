@@ -27,7 +27,7 @@ from .conftest import Seen
 MOST_SERIES = 50
 NAME = re.compile(r"beam_[a-z0-9]+(_[a-z0-9]+)*")
 UNITS = ("_seconds", "_total", "_rows", "_events", "_info", "_bytes", "_connections", "_clients",
-         "_findings", "_blocks")  # fmt: skip
+         "_findings", "_blocks", "_copies")  # fmt: skip
 GAUGES_OF_STATE = {"connected", "open", "ok", "limit", "waiting"}
 ID = re.compile(r"[0-9a-f]{32}|[0-9a-f]{8}-[0-9a-f]{4}-|\b1[3-9]\d{9}\b|acc_|stf_")
 

@@ -57,6 +57,13 @@ async def test_one_of_three_brokers_may_die_at_any_time(alpha, beta, ping, clust
     await during(1, lambda: kill(leader))
     await until(lambda: beta.has(1 + WAVE), seconds=60)  # two of three carry on
 
+    async def kept_on(count: int) -> bool:
+        bus = next(b for b in alpha.buses if b.connected)
+        await bus.sample()
+        return bus.health()["copies"] == {"kept": count, "wanted": 3}
+
+    await until(lambda: kept_on(2), seconds=30)
+
     await asyncio.to_thread(leader.start)
     await asyncio.to_thread(cluster.wait)
     another = next(server for server in cluster.servers if server is not leader)
@@ -74,6 +81,7 @@ async def test_one_of_three_brokers_may_die_at_any_time(alpha, beta, ping, clust
         return await alpha.column("select 1 from outbox where sent_at is null limit 1") == []
 
     await until(unsent, seconds=30)
+    await until(lambda: kept_on(3), seconds=30)
     info = await next(b for b in alpha.buses if b.connected).broker.api("STREAM.INFO.EVENTS")
     assert info["config"]["num_replicas"] == 3
     assert len(info["cluster"]["replicas"]) == 2

@@ -1,0 +1,33 @@
+"""Room on the disk that a service writes to: the volume of its seals (`audit_anchor_dir`), which
+on one host is the disk of the database and the broker as well, or that of the system."""
+
+import asyncio
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from .metrics import DISK_FREE, DISK_TOTAL
+from .settings import ServiceSettings
+
+_SECONDS = 2.0
+
+
+@dataclass(frozen=True)
+class Disk:
+    free_bytes: int
+    total_bytes: int
+
+
+async def measure(settings: ServiceSettings) -> Disk | None:
+    """Also noted for /metrics. None when the system does not say in time, as a network volume
+    whose server is away does not."""
+    folder = settings.audit_anchor_dir
+    place = folder if folder is not None and folder.exists() else Path("/")
+    try:
+        async with asyncio.timeout(_SECONDS):
+            usage = await asyncio.to_thread(shutil.disk_usage, place)
+    except OSError:  # TimeoutError is one
+        return None
+    DISK_FREE.labels(settings.service).set(usage.free)
+    DISK_TOTAL.labels(settings.service).set(usage.total)
+    return Disk(usage.free, usage.total)
