@@ -24,7 +24,11 @@ def change(connection: Connection, sql: str, values: Sequence[Any]) -> int:
 
 
 def _say(connection: Connection, sql: str, values: Sequence[Any]) -> tuple[Sequence[Any], int]:
-    cursor = connection.connection.cursor()
+    cursor: Any = connection.connection.cursor()
+    dialect: Any = connection.dialect
+    # As in SQLAlchemy's executions: statements that were prepared before the last change of the
+    # schema that anybody met are prepared anew.
+    cursor._invalidate_schema_cache_asof = dialect._invalidate_schema_cache_asof
     try:
         if connection._has_events or connection.engine._has_events:
             for listener in connection.dispatch.before_cursor_execute:
@@ -32,6 +36,10 @@ def _say(connection: Connection, sql: str, values: Sequence[Any]) -> tuple[Seque
         cursor.execute(sql, values)
         return cursor.fetchall(), cursor.rowcount
     except BaseException as error:  # noqa: BLE001 - raised again by what it is given to
+        if isinstance(
+            error, (dialect.dbapi.InvalidCachedStatementError, dialect.dbapi.InternalServerError)
+        ):
+            dialect._invalidate_schema_cache()
         # What SQLAlchemy itself does then: it translates, and gives up a connection that is gone
         # or whose statement was cancelled.
         connection._handle_dbapi_exception(error, None, None, cursor, None)
