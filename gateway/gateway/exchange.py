@@ -149,3 +149,20 @@ class Exchange:
             pieces += body
         self.body = ()
         return b"".join(pieces)
+
+
+class OwnPages:
+    """The client's connection for an app of the house: what an answer ends, the beam ends, which
+    first lets a client that is still sending come to its end."""
+
+    def __init__(self, x: Exchange) -> None:
+        self._x = x
+        self.write = x.client.transport.write
+        self.is_closing = x.client.transport.is_closing
+
+    def close(self) -> None:
+        cycle = self._x.client.cycle
+        if cycle is not None and cycle.response_complete:
+            self._x.keep = False
+        else:
+            self._x.client.transport.close()

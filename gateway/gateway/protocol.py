@@ -15,7 +15,7 @@ from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 from kit.errors import Problem
 
 from .cache import answer as cached_answer
-from .exchange import ASKING, FLOWING, WAITING, Exchange
+from .exchange import ASKING, FLOWING, WAITING, Exchange, OwnPages
 from .reading import ANSWER, BODY, HEAD, IDLE, LINGER, WRITE, Reader
 from .records import note, span_of
 from .refusals import STATUS_LINES, answer
@@ -199,7 +199,7 @@ class BeamProtocol(Reader):
         x.stage = FLOWING
         cycle = self.cycle = RequestResponseCycle(
             scope=self.beam.scope(x, self),
-            transport=self.transport,
+            transport=OwnPages(x),  # type: ignore[arg-type]
             flow=self.flow,
             logger=self.logger,
             access_logger=self.access_logger,

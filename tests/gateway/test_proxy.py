@@ -149,3 +149,30 @@ async def test_a_client_that_has_said_all_still_gets_its_answer(door: Door) -> N
     assert (await read_answer(reader)).status == 200
     assert await reader.read() == b""
     writer.close()
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("GET", "/", 200),
+        ("POST", "/v1/nothing", 404),
+        ("POST", "/v1/items/..", 400),
+        ("POST", "/v1/cases", 503),
+    ],
+    ids=["page of our own", "no address", "refused", "service away"],
+)
+async def test_who_is_answered_early_can_send_the_rest_and_read_the_answer(
+    door: Door, method: str, path: str, status: int
+) -> None:
+    """A connection that is closed under a body that still comes is reset, and a reset takes the
+    answer from a client that has not read it yet."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", door.port)
+    writer.write(request(method, path, Content_Length="30000"))
+    answer = await read_answer(reader)
+    assert (answer.status, answer.header("connection")) == (status, "close")
+    for _ in range(30):
+        writer.write(b"x" * 1000)
+        await writer.drain()
+        await asyncio.sleep(0.005)
+    assert await reader.read() == b"", "the end, and no reset"
+    writer.close()
