@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import functools
+import secrets
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
@@ -250,6 +251,19 @@ class Crowd:
                 given = {"token": door.token, "client_id": CLIENT_ID}
                 await door.client.post("/oauth2/revoke", data=given)
             await door.close()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(CODE_SECONDS):
+                    await enough.wait()
+
+    async def register_systems(self, enough: asyncio.Event) -> None:
+        """Now and then an operator enters another system of a department, until `enough`: what
+        people do in the exchange itself, and what it then seals and tells."""
+        patience.set(self.seconds)
+        await self.sign_in()
+        while not enough.is_set():
+            given = {"code": f"FIRE-{secrets.token_hex(6)}", "name": "巡检系统"}
+            with contextlib.suppress(Failed):
+                await self._doors[steps.OPERATOR].post("/v1/partners", given, status=201)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(CODE_SECONDS):
                     await enough.wait()

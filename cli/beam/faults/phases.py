@@ -3,6 +3,8 @@
 import asyncio
 import time
 
+from kit.seals.watch import SEAL_SECONDS
+
 from .checks import Violation
 from .crowd import Crowd
 from .points import on_the_way, sweep
@@ -10,6 +12,9 @@ from .trial import Trial
 
 AT_ONCE = 6
 """Journeys that keep the platform busy while points are swept."""
+WALK_SECONDS = 3 * SEAL_SECONDS
+"""At least so long it is watched which points are passed: what staff did is sealed and told then.
+A point that was passed once, for what was done before, is one that nobody comes to again."""
 
 
 async def under_fire(trial: Trial, *, journeys: int, seconds: float) -> None:
@@ -25,8 +30,10 @@ async def named_points(trial: Trial, *, seconds: float) -> None:
 
     async def walk() -> None:
         asked = asyncio.Event()
-        others = asyncio.gather(crowd.ask_for_codes(asked), crowd.come_and_go(asked))
-        await crowd.many(2)
+        others = asyncio.gather(
+            crowd.ask_for_codes(asked), crowd.come_and_go(asked), crowd.register_systems(asked)
+        )
+        await asyncio.gather(crowd.many(2), asyncio.sleep(WALK_SECONDS))
         asked.set()
         await others
 
@@ -36,6 +43,7 @@ async def named_points(trial: Trial, *, seconds: float) -> None:
         crowd.keep_coming(AT_ONCE, enough),
         crowd.ask_for_codes(enough),
         crowd.come_and_go(enough),
+        crowd.register_systems(enough),
     )
     try:
         fired, missed = await sweep(trial.killer, wanted, seconds=seconds)

@@ -251,7 +251,8 @@ class Door:
 def _temporary(answer: httpx.Response) -> bool:
     if answer.status_code == 409:
         return bool(answer.json().get("code") == "in_progress")
-    return answer.status_code in AWAY
+    # (429: whoever comes again at once makes it worse for himself.)
+    return answer.status_code in (429, *AWAY)
 
 
 def _text(html: str) -> str:
