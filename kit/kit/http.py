@@ -10,7 +10,10 @@ from prometheus_client import Counter, Histogram
 from . import context, traces
 
 TIMEOUT = httpx.Timeout(5.0, connect=2.0, pool=2.0)
-LIMITS = httpx.Limits(max_connections=50, max_keepalive_connections=20, keepalive_expiry=15)
+LIMITS = httpx.Limits(max_connections=50, max_keepalive_connections=20, keepalive_expiry=4)
+"""Our servers end a connection after five idle seconds, perhaps just when it is used again."""
+_BROKEN_OFF = (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError)
+_ONLY_READ = ("GET", "HEAD")
 CALLS = Counter(
     "beam_outbound_requests_total",
     "Requests to others by outcome: answered, failed (5xx of a gateway), silent, circuit_open",
@@ -66,7 +69,7 @@ class Breaker(httpx.AsyncBaseTransport):
                 request.headers["traceparent"] = span.traceparent
             began = time.perf_counter()
             try:
-                response = await self._inner.handle_async_request(request)
+                response = await self._ask(request)
             except httpx.TransportError:
                 self._failed("silent")
                 raise
@@ -79,6 +82,16 @@ class Breaker(httpx.AsyncBaseTransport):
                 self._count("answered")
                 self._failures = 0
         return response
+
+    async def _ask(self, request: httpx.Request) -> httpx.Response:
+        """A connection that is kept ends when its peer restarts or tires of it, and it may do so
+        under a request: what only reads is then asked once more."""
+        try:
+            return await self._inner.handle_async_request(request)
+        except _BROKEN_OFF:
+            if request.method not in _ONLY_READ:
+                raise
+        return await self._inner.handle_async_request(request)
 
     def _failed(self, outcome: str) -> None:
         self._count(outcome)
