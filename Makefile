@@ -135,6 +135,10 @@ smoke: ## 容器部署:从大门走一遍 / the journey at the public address
 logs: ## 容器部署:日志 / logs; on a terminal they go on (ARGS="case --since 10m")
 	@test -t 1 && follow=-f || follow=; $(COMPOSE) logs --tail 200 $$follow $(ARGS)
 
+.PHONY: config
+config: ## 容器部署:一个程序的全部设置 / the settings of a program as they stand (SERVICE=case)
+	@$(COMPOSE) run --rm --no-deps -T $(SERVICE) config $(SERVICE) $(ARGS)
+
 .PHONY: roll
 roll: ## 容器部署:逐个更换,不丢请求 / replace replicas, no request lost (SERVICE=case|all)
 	@$(HOST) roll $(SERVICE)

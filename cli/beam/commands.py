@@ -9,10 +9,10 @@ from typing import Annotated
 
 import typer
 
-from . import VERSION, audit_desk, client_desk, identity_desk, staff_desk
+from . import VERSION, audit_desk, client_desk, container_commands, identity_desk, staff_desk
 from .helps import CODES, example
 from .place import Place
-from .programs import BY_NAME, PROGRAMS
+from .programs import BY_NAME, PROGRAMS, by_name
 from .told import Language
 from .told import told as _told
 from .trouble import Trouble
@@ -20,6 +20,7 @@ from .trouble import Trouble
 app = typer.Typer(
     add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, epilog=CODES
 )
+app.add_typer(container_commands.app)
 app.add_typer(identity_desk.keys, name="keys")
 app.add_typer(client_desk.client, name="client")
 app.add_typer(staff_desk.staff, name="staff")
@@ -56,15 +57,10 @@ def run(
 
     with _told(lang):
         place = Place.from_environment()
-        unknown = [name for name in only or () if name not in BY_NAME]
-        if unknown:
-            raise Trouble(
-                f"没有名为 {', '.join(unknown)} 的程序。可选:{', '.join(BY_NAME)}。",
-                f"No program is called {', '.join(unknown)}. There are: {', '.join(BY_NAME)}.",
-            )
+        wanted = [by_name(name) for name in only or BY_NAME]
         place.open()
         screen = Screen(place.logs, lang, verbose=verbose)
-        programs = [p for p in PROGRAMS if not only or p.name in only]
+        programs = [program for program in PROGRAMS if program in wanted]
 
         async def supervise() -> int:
             supervisor = Supervisor(place, screen, programs=programs, demo_data=not no_demo)
@@ -286,87 +282,3 @@ def restore(
     with _told(lang):
         manifest = keeping.restore(Place.from_environment(), file)
         print(f"✓ {backups.summary(manifest)}\n  {backups.AFTER_RESTORE} EMBEDDED=1")
-
-
-@app.command(epilog=example("serve case"))
-def serve(
-    name: Annotated[str, typer.Argument(help="程序名,如 case / name of the program")],
-    lang: Language = "zh",
-) -> None:
-    """在容器中运行一个程序 / run one program in this process, until SIGTERM."""
-    from .serve import run as serve_it
-
-    with _told(lang):
-        if name not in BY_NAME:
-            raise Trouble(
-                f"没有名为 {name} 的程序。可选:{', '.join(BY_NAME)}。",
-                f"No program is called {name}. There are: {', '.join(BY_NAME)}.",
-            )
-        code = serve_it(BY_NAME[name])
-    raise typer.Exit(code)
-
-
-@app.command(epilog=example("init"))
-def init(lang: Language = "zh") -> None:
-    """容器部署:建库、迁移、授权、初始数据 / databases, migrations, rights, first data."""
-    from .installation import initialise
-
-    with _told(lang):
-        asyncio.run(initialise())
-
-
-@app.command(epilog=example("broker", "broker --replicas 3"))
-def broker(
-    replicas: Annotated[
-        int | None,
-        typer.Option(help="1、3 或 5:事件保存在几台服务器上 / on how many servers events are kept"),
-    ] = None,
-    move: Annotated[
-        bool, typer.Option("--move", help="让另一台成为主节点 / let another server lead")
-    ] = False,
-    lang: Language = "zh",
-) -> None:
-    """消息集群:查看、改副本数、换主节点 / the broker's servers, the stream and its consumers."""
-    from .broker import show
-
-    with _told(lang):
-        code = asyncio.run(show(Place.from_environment(), replicas, move=move))
-    raise typer.Exit(code)
-
-
-@app.command("broker-accounts", epilog=example("broker-accounts accounts.conf"))
-def accounts(
-    file: Annotated[Path, typer.Argument(help="写到这里 / where it is written")],
-    lang: Language = "zh",
-) -> None:
-    """容器部署:写出 NATS 账号 / write the accounts part of nats.conf."""
-    from .installation import write_broker_accounts
-
-    with _told(lang):
-        write_broker_accounts(file)
-
-
-@app.command(epilog=example("secrets deploy/secrets --outside"))
-def secrets(
-    folder: Annotated[Path, typer.Argument(help="写到这里 / where they are written")],
-    outside: Annotated[
-        bool, typer.Option(help="同时生成模拟支付与快递的密钥 / keys of the sandbox, too")
-    ] = False,
-    lang: Language = "zh",
-) -> None:
-    """容器部署:生成密钥文件,只补不改 / write secret files; what is there stays as it is."""
-    from .installation import departments, write_secrets
-
-    with _told(lang):
-        fresh = write_secrets(folder, departments(), outside=outside)
-        print("\n".join([*fresh, f"✓ {len(fresh)} 个新文件 / new files"]))
-
-
-@app.command(epilog=example("smoke"))
-def smoke(lang: Language = "zh") -> None:
-    """容器部署:从大门走一遍 / the door's checks, and with the sandbox the whole journey."""
-    from .smoke import run as smoke_it
-
-    with _told(lang):
-        code = smoke_it()
-    raise typer.Exit(code)

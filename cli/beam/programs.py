@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from .trouble import Trouble
+
 
 @dataclass(frozen=True)
 class Program:
@@ -32,3 +34,13 @@ BY_NAME = {program.name: program for program in PROGRAMS}
 NATS_OFFSET = 22
 NATS_MONITOR_OFFSET = 23
 POSTGRES_OFFSET = 32
+
+
+def by_name(name: str) -> Program:
+    """Raises Trouble that names those that there are."""
+    if name not in BY_NAME:
+        raise Trouble(
+            f"没有名为 {name} 的程序。可选:{', '.join(BY_NAME)}。",
+            f"No program is called {name}. There are: {', '.join(BY_NAME)}.",
+        )
+    return BY_NAME[name]

@@ -18,23 +18,31 @@ class GatewaySettings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="BEAM_", extra="ignore", frozen=True)
 
     service: Literal["gateway"] = "gateway"
+    """Fixed."""
     environment: Literal["development", "test", "production"] = "production"
+    """As the services' own setting."""
     gateway_host: str = "127.0.0.1"
+    """Where it listens."""
     gateway_port: int = Field(8000, ge=0, le=65535)
+    """Where it listens."""
     issuer: str = "http://127.0.0.1:8000"
     """Public address of the beam: the `iss` of every token."""
     jwks_url: str = "http://127.0.0.1:8001/.well-known/jwks.json"
+    """Where identity lays out the keys that tokens are signed with."""
 
     service_secret: SecretStr = SecretStr("")
     """Secret of the client `svc-gateway`: with its token we ask the services for a caller whose own
     token is bound to a key. Unset: such callers cannot be answered at our own addresses."""
     token_url: str = "http://127.0.0.1:8001/oauth2/token"
+    """Where it gets its own tokens."""
 
     nats_url: str = ""
     """Where revoked tokens are told of, and changes of the catalogue; empty: tokens are good until
     they end, and nothing is cached."""
     nats_user: str = ""
+    """Its account at the broker."""
     nats_password: SecretStr = SecretStr("")
+    """Of that account."""
     nats_replicas: int = Field(1, ge=1, le=5)
     """On how many servers of a NATS cluster the stream of events is kept, where the gateway is the
     first to need it; as the services' own setting."""
@@ -60,6 +68,7 @@ class GatewaySettings(BaseSettings):
     """Addresses or networks (10.1.2.0/24) of proxies in front of us whose last
     `X-Forwarded-For` entry is believed."""
     gateway_metrics_host: str = "127.0.0.1"
+    """Where /metrics is served."""
     gateway_metrics_port: int | None = Field(None, ge=0, le=65535)
     """Port of /metrics, for the house only; nothing is served when unset."""
 
@@ -84,6 +93,7 @@ class GatewaySettings(BaseSettings):
     gateway_drain_seconds: int = 30
     """While shutting down: time that answers in flight have to finish."""
     gateway_connect_seconds: float = 2.0
+    """Time that a connection to a service may take."""
     gateway_upstream_idle_seconds: float = 4.0
     """A pooled connection older than this is not used again; less than the services keep it."""
     gateway_upstream_life_seconds: float = 30.0

@@ -31,11 +31,15 @@ class Settings(ServiceSettings):
     """Peers, or networks of them (10.1.2.0/24), whose last X-Forwarded-For entry is believed:
     the gateway."""
     access_token_seconds: int = Field(600, ge=60, le=900)
+    """Life of an access token."""
     code_seconds: int = Field(60, ge=1, le=60)
+    """Life of an authorization code."""
     refresh_days: int = Field(30, ge=1, le=90)
+    """Life of a refresh token."""
     refresh_grace_seconds: int = Field(10, ge=0, le=60)
     """How long a used refresh token may come once more, when its answer was lost on the way."""
     session_hours: int = Field(8, ge=1, le=24)
+    """How long a sign-in is remembered in the browser."""
     private_targets: tuple[str, ...] = ()
     """Networks of our own in which clients may want to be told of a logout or lay out their keys
     (10.20.0.0/16); outside production the machine itself is one of them."""
@@ -59,16 +63,22 @@ class Settings(ServiceSettings):
     upstream_oidc_keys: Path | None = None
     """Folder with `account.json`: client_id, and client_secret or client_key (PEM, P-256)."""
     upstream_oidc_name: str = "国家政务服务平台"
+    """Its name on the login page."""
     upstream_oidc_name_en: str = "the national platform"
+    """The same in English."""
     upstream_oidc_scope: str = "openid profile"
+    """What it is asked for."""
     upstream_oidc_id_claim: str = "id_number"
     """The claim in which it tells the identity number that it has verified."""
     upstream_oidc_levels: dict[str, Literal["L1", "L2", "L3", "L4"]] = Field(default_factory=dict)
     """Its `acr` values and what each is worth here; L1 what is not named. From L2 on its identity
     number is believed."""
     tries_per_account: int = Field(10, ge=3)
+    """Wrong passwords or codes, before an account has to wait."""
     tries_per_address: int = Field(50, ge=5)
+    """The same for one address of the network."""
     registrations_per_address: int = Field(20, ge=1)
+    """New accounts from one address of the network."""
     codes_per_address: int = Field(30, ge=1)
     """Short messages that callers of one address may ask for in an hour."""
     tries_minutes: int = Field(15, ge=1)

@@ -15,23 +15,32 @@ class ServiceSettings(BaseSettings):
     service: str
     """Short name: `case`, `payment` …; fixed by each service."""
     environment: Literal["development", "test", "production"] = "production"
+    """Outside `production` the simulators and demo accounts may be used."""
     host: str = "127.0.0.1"
+    """Where it listens."""
     port: int = 8000
+    """Where it listens."""
     database_url: SecretStr
     """postgresql+asyncpg://…, the least-rights role"""
     database_pool: int = 5
+    """Connections to PostgreSQL that are kept."""
     database_overflow: int = 3
+    """Connections beside them while many ask at once."""
     nats_url: str = "nats://127.0.0.1:4222"
     """The broker; the servers of a cluster with commas between."""
     nats_user: str = ""
+    """Its account at the broker."""
     nats_password: SecretStr = SecretStr("")
+    """Of that account."""
     nats_replicas: int = Field(1, ge=1, le=5)
     """On how many servers of a NATS cluster the stream of events is kept; counts when it is
-    created. A stream that is there: `beam broker replicas`."""
+    created. A stream that is there: `beam broker --replicas`."""
     issuer: str = "http://127.0.0.1:8000"
     """Public address of the beam: the `iss` of every token."""
     jwks_url: str = "http://127.0.0.1:8001/.well-known/jwks.json"
+    """Where identity lays out the keys that tokens are signed with."""
     token_url: str = "http://127.0.0.1:8001/oauth2/token"
+    """Where it gets its own tokens."""
     service_secret: SecretStr = SecretStr("")
     """Client secret with which this service gets its own tokens (client id `svc-<service>`)."""
     vault_key_file: Path | None = None

@@ -14,6 +14,7 @@ class Settings(ServiceSettings):
     wechat_keys: Path | None = None
     """Folder with merchant.json, merchant_key.pem and apiv3_key. None: no WeChat Pay."""
     wechat_mchid: str = ""
+    """Our number as a merchant; as `wechat_appid`."""
     wechat_appid: str = ""
     """When set, the key folder must belong to this merchant and app: guards against a mix-up."""
     wechat_notify_url: str = "http://127.0.0.1:8000"

@@ -11,8 +11,8 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="BEAM_SANDBOX_")
 
-    host: str = "127.0.0.1"
-    port: int = 8090
+    host: str = Field(default="127.0.0.1", description="where it listens")
+    port: int = Field(default=8090, description="where it listens")
     base_url: str = Field(
         default="http://127.0.0.1:8090", description="our own address, as printed on the scan page"
     )

@@ -1,6 +1,7 @@
 """An operator's day with the real containers; skipped, with the reason, where no engine answers."""
 
 import asyncio
+import json
 import os
 import secrets
 import signal
@@ -91,6 +92,18 @@ async def test_an_operator_signs_in_to_his_page_through_the_door(stack: Stack):
         typed = {**form.fields, login: LOGIN, names["password"]: PASSWORD}
         page = await browser.post(urljoin(str(page.url), form.action), data=typed)
         assert (page.status_code, "运维人员" in page.text) == (403, True), page.text
+
+
+@pytest.mark.parametrize("program", ["case", "gateway"])
+def test_a_program_tells_its_settings_and_no_secret(stack: Stack, program: str):
+    run = ("run", "--rm", "--no-deps", "-T", program, "config", program, "--json")
+    said = json.loads(stack.compose(*run))
+    settings = {one["name"]: one for one in said["settings"]}
+    assert said["unread"] == []
+    assert settings["BEAM_NATS_PASSWORD"]["value"] == "•••"
+    assert settings["BEAM_NATS_PASSWORD"]["origin"] == "/run/secrets/nats"
+    if program == "case":
+        assert ":•••@postgres:5432/" in settings["BEAM_DATABASE_URL"]["value"]
 
 
 def test_every_container_is_nobody_and_has_no_rights(stack: Stack):

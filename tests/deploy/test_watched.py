@@ -182,6 +182,22 @@ async def test_every_rule_is_evaluated_and_every_panel_answered_after_a_journey(
     assert silent <= set(NOTHING_TO_SHOW)
 
 
+@pytest.mark.parametrize(
+    "good",
+    [
+        "beam_gateway_certificate_end_timestamp_seconds > time()",
+        "beam_disk_free_bytes > 0 and beam_disk_free_bytes < beam_disk_total_bytes",
+        "beam_stream_copies == beam_stream_wanted_copies",
+    ],
+)
+async def test_what_all_stand_on_is_watched(watched: Stack, good: str):
+    async def told() -> Any:
+        query = f"query?query={quote(good)}"
+        return (await asyncio.to_thread(asked, watched, query))["result"]
+
+    await until(told, f"it never comes true: {good}", seconds=120)
+
+
 async def test_spans_of_every_program_arrive(watched: Stack):
     def counted() -> dict[str, int]:
         ask = "import urllib.request as u; print(u.urlopen('http://traces:4318/').read().decode())"
