@@ -33,9 +33,9 @@ def _bound(fact_id: str) -> str:
 
 async def _locked(session: AsyncSession, account_id: str) -> Account | None:
     """The account, so that changes of one profile follow each other; signing in goes on beside."""
-    query = select(Account).where(Account.id == account_id)
-    found: Account | None = await session.scalar(query.with_for_update(key_share=True))
-    return found
+    query = select(Account).where(Account.id == account_id).with_for_update(key_share=True)
+    # (As it is now: it may have been read before it was locked, and closed in between.)
+    return await session.scalar(query.execution_options(populate_existing=True))
 
 
 async def learn(

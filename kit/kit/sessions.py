@@ -9,7 +9,9 @@ it, as ever. Either way the objects are the session's afterwards, with what the 
 and a changed row that is not there any more raises `StaleDataError`.
 
 So with `get`, mostly of a row that is locked for a step: where the session has no object of it yet
-and nothing else is asked for, the row comes by a statement that was compiled once.
+and nothing else is asked for, the row comes by a statement that was compiled once. Where it has
+one, a row that is locked is read anew: SQLAlchemy would leave the object as it was read before,
+perhaps before somebody else changed the row. (What was changed and not flushed stays.)
 """
 
 from collections.abc import Sequence
@@ -45,6 +47,8 @@ class RowSession(Session):
     def get(self, entity: Any, ident: Any, **how: Any) -> Any:
         # (`with_for_update` waits for who holds the row, or says otherwise, which is no boolean.)
         lock = how.get("with_for_update")
+        if lock and self._knows_unchanged(entity, ident):
+            return super().get(entity, ident, **how | {"populate_existing": True})
         asked = {name for name, value in how.items() if value} - {"with_for_update"}
         if asked or lock not in (None, False, True) or self.autoflush or self._is_asked_about():
             return super().get(entity, ident, **how)
@@ -69,6 +73,13 @@ class RowSession(Session):
         state.session_id = self.hash_key
         self.identity_map.add(state)
         return instance
+
+    def _knows_unchanged(self, entity: Any, ident: Any) -> bool:
+        if isinstance(ident, dict):
+            return False
+        key = tuple(ident) if isinstance(ident, tuple | list) else (ident,)
+        known = self.identity_map.get(inspect(entity).identity_key_from_primary_key(key))
+        return known is not None and not instance_state(known).modified
 
     def _is_asked_about(self) -> bool:
         return bool(self.dispatch.do_orm_execute or self.dispatch.loaded_as_persistent)

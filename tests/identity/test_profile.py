@@ -296,3 +296,22 @@ async def test_an_unproven_number_says_nothing(house: House, owner: dict[str, st
         await profiles.proven(session, runtime.vault, account_id)
         held = await profiles.tags(session, account_id)
     assert [tag["code"] for tag in held] == ["senior"]
+
+
+async def test_an_account_that_closes_meanwhile_learns_nothing_more(
+    house: House, owner: dict[str, str]
+) -> None:
+    runtime, account_id = house.running.runtime, new_id("acc")
+    async with runtime.sessions.begin() as session:
+        given = {"name": "李某", "id_number": "110105194912310038", "password_hash": "x"}
+        await accounts.register(session, runtime.vault, account_id=account_id, **given)
+    async with runtime.sessions.begin() as session:
+        known = await session.get_one(Account, account_id)
+        assert known.state == "active"
+        async with runtime.sessions.begin() as other:
+            closed = update(Account).where(Account.id == account_id).values(state="closed")
+            await other.execute(closed)
+        vault, fact = runtime.vault, {"key": "occupation", "value": "farmer", "source": "self"}
+        await profiles.learn(session, vault, account_id, **fact, obtained_at=now())  # type: ignore[arg-type]
+        facts = select(ProfileFact).where(ProfileFact.account_id == account_id)
+        assert list(await session.scalars(facts)) == []

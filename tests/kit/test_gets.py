@@ -160,6 +160,19 @@ async def test_a_known_object_is_for_sqlalchemy(sessions: Sessions, alone: list[
         assert len(alone) == 1
 
 
+async def test_what_is_locked_is_read_as_it_is_then(sessions: Sessions) -> None:
+    """A row that was read before it was locked may have changed in between."""
+    async with sessions() as session:
+        mine = await session.get_one(Shelf, (HALL, 1))
+        async with sessions.begin() as other:
+            await other.execute(update(Shelf).values(label="meanwhile"))
+        assert await session.get(Shelf, (HALL, 1), with_for_update=True) is mine
+        assert mine.label == "meanwhile"
+        mine.label = "changed"
+        assert await session.get(Shelf, (HALL, 1), with_for_update=True) is mine
+        assert mine.label == "changed", "what is not written yet is not lost"
+
+
 async def test_who_lets_go_of_an_object_gets_a_new_one(sessions: Sessions) -> None:
     async with sessions() as session:
         mine: Shelf | None = await session.get_one(Shelf, (HALL, 1))
