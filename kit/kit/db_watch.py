@@ -47,7 +47,7 @@ class DatabaseWatch:
                 if self._connection is None or self._connection.is_closed():
                     self._connection = await asyncpg.connect(self._url)
                 await self._connection.execute("select 1")
-        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+        except Exception:  # noqa: BLE001 - whatever it was, there was no answer; the watch goes on
             self._drop()
             return False
         return True

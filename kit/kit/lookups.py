@@ -38,8 +38,8 @@ SECONDS = 5.0
 """How long a statement may take, and a new connection."""
 _KEY = "lookup_key"
 # Not the question's fault: the connection is gone, or the server sends us away (classes of
-# SQLSTATE as in kit.consumers).
-_GONE = (OSError, asyncpg.InterfaceError)
+# SQLSTATE as in kit.consumers). (InternalClientError: it said so before the question came.)
+_GONE = (OSError, asyncpg.InterfaceError, asyncpg.InternalClientError)
 _NOT_NOW = ("08", "53", "57")
 R = TypeVar("R", covariant=True)
 Waiting = dict[Any, list[asyncio.Future[Sequence[Any]]]]
