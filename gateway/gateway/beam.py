@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Coroutine, Sequence
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
     from .protocol import BeamProtocol
 
+log = logging.getLogger(__name__)
 SWEEP_SECONDS = 0.25
 LOCAL_SECONDS = 15.0
 
@@ -100,7 +102,12 @@ class Beam:
             await asyncio.sleep(SWEEP_SECONDS)
             now = loop.time()
             for client in [c for c in self.clients if c.deadline < now]:
-                client.expire()
+                try:
+                    client.expire()
+                except Exception:
+                    # The patience with all the others hangs on this loop.
+                    log.exception("a connection could not be ended as it should")
+                    client.transport.abort()
             self.refusals.tell()
             logs.flush()
 

@@ -198,10 +198,13 @@ async def _ask(runtime: Runtime, checks: Checks) -> dict[str, dict[str, Any]]:
 async def watch_checks(runtime: Runtime) -> None:
     """Look into the books, and at the disk, every few minutes, for the figures and the log."""
     while True:
-        for name, result in (await look(runtime)).items():
-            if result["ok"] is False:
-                log.error("check %s does not hold", name)
-        await disk.measure(runtime.settings)
+        try:
+            for name, result in (await look(runtime)).items():
+                if result["ok"] is False:
+                    log.error("check %s does not hold", name)
+            await disk.measure(runtime.settings)
+        except Exception:
+            log.exception("the checks could not be looked at")
         await asyncio.sleep(CHECK_SECONDS)
 
 

@@ -71,6 +71,7 @@ class BufferedLines(logging.Handler):
     def __init__(self) -> None:
         super().__init__()
         self._lines: list[str] = []
+        self._lost = 0
 
     def emit(self, record: logging.LogRecord) -> None:
         self._lines.append(self.format(record))
@@ -79,9 +80,18 @@ class BufferedLines(logging.Handler):
 
     def flush(self) -> None:
         lines, self._lines = self._lines, []
-        if lines:
+        if not lines:
+            return
+        try:
             sys.stdout.write("\n".join(lines) + "\n")
             sys.stdout.flush()
+        except (OSError, ValueError):
+            # A full disk, or nobody who reads any more: whoever logs shall not fail for it.
+            self._lost += len(lines)
+            return
+        lost, self._lost = self._lost, 0
+        if lost:
+            log.warning("%s lines of the log could not be written, or only now", lost)
 
 
 def configure_logs(service: str) -> BufferedLines:

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 
 import pytest
 
+from gateway.protocol import BeamProtocol
+
 from .conftest import Door, Opener, Recorder, leave, request, talk
 
 HOST = b"Host: beam.test\r\n"
@@ -254,6 +256,26 @@ async def test_an_idle_connection_is_closed(open_door: Opener, recorder: Recorde
     async with open_door(recorder.port, gateway_idle_seconds=0.3) as door:
         answers = await talk(door.port, request(), stay=True)
         assert [a.status for a in answers] == [200]
+
+
+async def test_one_connection_that_cannot_be_ended_keeps_no_other_open(
+    open_door: Opener, recorder: Recorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expire = BeamProtocol.expire
+    failed: list[BeamProtocol] = []
+
+    def fail_once(client: BeamProtocol) -> None:
+        if not failed:
+            failed.append(client)
+            raise RuntimeError
+        expire(client)
+
+    monkeypatch.setattr(BeamProtocol, "expire", fail_once)
+    async with open_door(recorder.port, gateway_idle_seconds=0.3) as door:
+        for _ in range(3):
+            answers = await talk(door.port, request(), stay=True)
+            assert [a.status for a in answers] == [200]
+    assert failed
 
 
 async def test_a_client_that_does_not_read_is_cut_off(
