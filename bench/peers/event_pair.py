@@ -17,8 +17,8 @@ from sqlalchemy import BigInteger, text
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 
-from beam.serving import quieten_collector
 from contracts.event import Event
+from kit import collector
 from kit.bus import Bus
 from kit.db import ServiceBase, new_metadata, open_engine, open_sessions
 from kit.inbox import Meta, Subscribers
@@ -76,7 +76,7 @@ async def main(part: str, dsn: str, nats: str) -> None:
     settings = ServiceSettings(service=part, database_url=SecretStr(dsn), nats_url=nats)
     bus = Bus(settings, engine, sessions, on if part == "hear" else Subscribers())
     await bus.start()
-    quieten_collector()
+    collector.quieten()
     print("ready", flush=True)
     if part == "hear":
         await asyncio.Event().wait()

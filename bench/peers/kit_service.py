@@ -13,8 +13,8 @@ from pydantic import Field, SecretStr
 from sqlalchemy import Index, select
 from sqlalchemy.orm import Mapped, mapped_column
 
-from beam.serving import quieten_collector
 from contracts.event import Event
+from kit import collector
 from kit.app import create_app
 from kit.auth import Applicant
 from kit.db import Now, ServiceBase, new_metadata
@@ -125,7 +125,7 @@ def build(database: str, nats: str, jwks: str, vault: str, issuer: str) -> FastA
 
 if __name__ == "__main__":
     app = build(*sys.argv[2:])
-    quieten_collector()
+    collector.quieten()
     quiet: dict[str, Any] = {"access_log": False, "log_level": "warning", "server_header": False}
     uvicorn.run(
         app, port=int(sys.argv[1]), loop="uvloop", http="httptools", proxy_headers=False, **quiet

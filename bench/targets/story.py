@@ -12,12 +12,11 @@ from pathlib import Path
 from sqlalchemy import insert, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from beam.serving import quieten_collector
 from bench.harness import Bench
 from bench.peers import pgbench
 from case_svc import forms, timeline
 from case_svc.models import Case
-from kit import testing
+from kit import collector, testing
 from kit.audit import StaffAction
 from kit.embedded import NatsServer
 from kit.ids import new_id
@@ -52,7 +51,7 @@ async def run(bench: Bench) -> None:
             async with place.service("case_svc", nats=nats.url) as case:
                 await _cases(case.runtime, "case_bench")
                 await _cases(case.runtime, "case_pgbench")
-                quieten_collector()  # as every service does that is served
+                collector.quieten()  # as every service does that is served
                 runtime, turns = case.runtime, range(bench.rounds + 1)
                 trail = [await _write(runtime, bench.seconds, _act) for _ in turns]
                 rates, limits = [], []

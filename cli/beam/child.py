@@ -13,6 +13,8 @@ from typing import Any
 
 import uvloop
 
+from kit import collector
+
 from . import arming, serving, wire
 from .programs import BY_NAME, Program
 from .serving import GRACE_SECONDS, Server
@@ -72,7 +74,7 @@ async def _host(programs: dict[str, dict[str, Any]], supervisor: socket.socket) 
             if programs[name].get("seed") and server.started and not stop.is_set():
                 await _seed(BY_NAME[name], server)
                 wire.send(supervisor, {"seeded": name})
-        serving.quieten_collector()
+        collector.quieten()
         stopped = asyncio.create_task(stop.wait())
         await asyncio.wait([stopped, *tasks], return_when=asyncio.FIRST_COMPLETED)
         stopped.cancel()

@@ -13,6 +13,8 @@ from typing import Any
 import uvloop
 from pydantic import ValidationError
 
+from kit import collector
+
 from . import serving, setting_files
 from .programs import Program
 from .trouble import Trouble
@@ -94,7 +96,7 @@ async def _serve(config: Any, drain_seconds: float) -> int:
     # uvicorn has no event to wait for
     while not server.started and not serve.done() and not stop.is_set():  # noqa: ASYNC110
         await asyncio.sleep(0.01)
-    serving.quieten_collector()
+    collector.quieten()
     stopped = asyncio.create_task(stop.wait())
     await asyncio.wait([stopped, serve], return_when=asyncio.FIRST_COMPLETED)
     if draining is not None and not serve.done():

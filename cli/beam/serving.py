@@ -1,7 +1,6 @@
 """How a program is served: its settings from the environment, uvicorn set up as it wants."""
 
 import contextlib
-import gc
 import importlib
 from collections.abc import Iterator
 from typing import Any
@@ -53,10 +52,3 @@ def config(program: Program, host: str, port: int) -> uvicorn.Config:
         proxy_headers=False,
         timeout_graceful_shutdown=GRACE_SECONDS,
     )
-
-
-def quieten_collector() -> None:
-    """What start-up made stays: the collector need not walk over it with every full collection."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(50_000, 20, 100)

@@ -1,10 +1,11 @@
 """Serves the gateway: uvicorn with the proxy lane, uvloop where there is one, a quiet collector."""
 
-import gc
 import socket
 from collections.abc import Sequence
 
 import uvicorn
+
+from kit import collector
 
 from .main import create_app
 from .protocol import BeamProtocol
@@ -40,9 +41,7 @@ def run(
     and port of the settings."""
     settings = settings or GatewaySettings()
     server = uvicorn.Server(config(settings))
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(50_000, 20, 100)
+    collector.quieten()
     server.run(sockets)
 
 
