@@ -44,6 +44,8 @@ class BeamProtocol(Reader):
             x.over = True
             self.withdraw(x)
         self.queue.clear()
+        # They know us: we would all wait for the collector of cycles.
+        self.known = self.candidate = self.reading = None
 
     # Answering, in order
 

@@ -176,6 +176,7 @@ class UpstreamConnection(asyncio.Protocol):
             self._asking = False
             self.pool.asked -= 1
         self.pool.lost(self)
+        del self._parser  # it knows us: we would both wait for the collector of cycles
         x, self.exchange = self.exchange, None
         if x is None or x.over:
             return
