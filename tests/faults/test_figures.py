@@ -7,7 +7,7 @@ import pytest
 
 from beam import reports
 from beam.faults import plants
-from beam.faults.soak import slope
+from beam.faults.soak import MEGABYTE, POINTS, course, slope
 from beam.figures import readings
 from beam.figures.command import run
 from beam.figures.figure import Holds
@@ -77,3 +77,13 @@ def test_bugs_may_be_planted_in_several_runs() -> None:
 def test_growth_is_told_per_hour() -> None:
     assert slope([(0, 10.0), (60, 10.5), (120, 11.0)]) == pytest.approx(30)
     assert slope([]) == 0
+
+
+def test_the_course_of_memory_is_kept_thinned_out() -> None:
+    taken = [(10.0 * n, (100 + n) * MEGABYTE, (80 + n) * MEGABYTE, 9) for n in range(721)]
+    kept = course(taken)
+    assert kept[0] == (0.0, 100.0, 80.0)
+    assert kept[-1] == (120.0, 820.0, 800.0)
+    assert POINTS / 2 < len(kept) <= POINTS + 1
+    assert course(taken[:1]) == [(0.0, 100.0, 80.0)]
+    assert course([]) == []

@@ -24,13 +24,29 @@ WARM = 0.25
 MEGABYTE = 1 << 20
 GROWTH_MB_PER_HOUR = 1.0
 
-Sample = tuple[float, int, int]
-"""Seconds, resident bytes, open files."""
+POINTS = 60
+"""So many points of the course of a process's memory are kept in the report."""
+
+Sample = tuple[float, int, int, int]
+"""Seconds, resident bytes, those of them that are no file's (nobody can take them back), open
+files."""
 
 
-def _look(pid: int) -> tuple[int, int]:
-    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE"), len(list(Path(f"/proc/{pid}/fd").iterdir()))
+def _look(pid: int) -> tuple[int, int, int]:
+    _, resident, of_files, *_ = map(int, Path(f"/proc/{pid}/statm").read_text().split())
+    page = os.sysconf("SC_PAGE_SIZE")
+    files = len(list(Path(f"/proc/{pid}/fd").iterdir()))
+    return resident * page, (resident - of_files) * page, files
+
+
+def course(samples: Sequence[Sample]) -> list[tuple[float, float, float]]:
+    """(minutes, resident MB, MB that are no file's), thinned out: it tells a slope from steps, and
+    a cache that fills from memory that is lost."""
+    step = -(-len(samples) // POINTS) or 1
+    return [
+        (round(at / 60, 1), round(resident / MEGABYTE, 2), round(own / MEGABYTE, 2))
+        for at, resident, own, _ in (*samples[:-1:step], *samples[-1:])
+    ]
 
 
 def slope(samples: Sequence[tuple[float, float]]) -> float:
@@ -84,11 +100,12 @@ async def lasting(the: Trial, *, seconds: float) -> None:
     await asyncio.sleep(seconds)
     enough.set()
     await walking
-    grown, files = {}, {}
+    grown, files, courses = {}, {}, {}
     for name, taken in (await samples).items():
         warm = [sample for sample in taken if sample[0] > seconds * WARM]
-        grown[name] = round(slope([(at, size / MEGABYTE) for at, size, _ in warm]), 2)
-        files[name] = [warm[0][2], warm[-1][2]] if warm else []
+        grown[name] = round(slope([(at, size / MEGABYTE) for at, size, *_ in warm]), 2)
+        files[name] = [warm[0][-1], warm[-1][-1]] if warm else []
+        courses[name] = course(taken)
     looks = await ground
     warm_looks = looks[int(len(looks) * WARM) :]
     errors = [answer.status for answer in the.crowd.answers if answer.status >= 500]
@@ -98,6 +115,7 @@ async def lasting(the: Trial, *, seconds: float) -> None:
         "server_errors": len(errors),
         "died": died,
         "growth_mb_per_hour": grown,
+        "memory": courses,
         "open_files": files,
         "connections": [warm_looks[0]["connections"], warm_looks[-1]["connections"]],
         "most_connections": max(look["connections"] for look in looks),
