@@ -30,6 +30,7 @@ from kit.samples import Sampler
 from . import VERSION, error_codes
 from .programs import SERVICES, Program
 from .reference import SIGN_IN, TAGS
+from .shared_answers import share
 
 HIDDEN = ("/internal/", "/callbacks/")
 REF = "#/components/schemas/"
@@ -91,6 +92,7 @@ def merged(documents: dict[str, dict[str, Any]]) -> dict[str, Any]:
                 operations[name] = f"{method} {path}"
                 operation.setdefault("tags", [service])
                 _at_the_beam(operation, page=(method.upper(), path) in _PAGES)
+    answers = share(paths)
     return {
         "openapi": "3.1.0",
         "info": {
@@ -106,7 +108,8 @@ def merged(documents: dict[str, dict[str, Any]]) -> dict[str, Any]:
         "components": {
             "examples": dict(sorted((_refusals() | examples).items())),
             "headers": dict(sorted(headers.items())),
-            "schemas": dict(sorted(_used(paths, schemas).items())),
+            "responses": answers,
+            "schemas": dict(sorted(_used([paths, answers], schemas).items())),
             "securitySchemes": {
                 name: scheme | {"description": SIGN_IN} for name, scheme in security.items()
             },

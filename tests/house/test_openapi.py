@@ -1,6 +1,7 @@
 """The merged OpenAPI document tells everything: names, scopes, examples that are true, every
 problem code, and what to do with what was created."""
 
+import copy
 import json
 import re
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ from starlette.datastructures import Headers
 from starlette.requests import Request
 
 from beam.reference import TAGS
+from beam.shared_answers import REF
 from gateway.table import ROUTES
 from kit.idempotency import KeyUnfit, read_key
 from kit.openapi import KEY_HEADER
@@ -23,9 +25,18 @@ Operation = dict[str, Any]
 WRITES = {"POST", "PUT", "PATCH", "DELETE"}
 
 
+PUBLISHED: dict[str, Any] = json.loads((ROOT / "gateway/gateway/openapi.json").read_text())
+
+
 @pytest.fixture(scope="module")
 def document() -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((ROOT / "gateway/gateway/openapi.json").read_text())
+    """As published, with the answers that are said once put where they belong."""
+    found = copy.deepcopy(PUBLISHED)
+    for _, operation in _operations(found):
+        for status, answer in operation["responses"].items():
+            if "$ref" in answer:
+                name = answer["$ref"].removeprefix(REF)
+                operation["responses"][status] = PUBLISHED["components"]["responses"][name]
     return found
 
 
@@ -44,6 +55,22 @@ def _refused(document: dict[str, Any], schema: dict[str, Any], value: Any) -> st
 def _shown(content: dict[str, Any]) -> list[Any]:
     examples = content.get("examples", {}).values()
     return [content["example"]] if "example" in content else [e["value"] for e in examples]
+
+
+def test_no_refusal_is_said_twice_and_none_for_nobody() -> None:
+    meant, said = set(), []
+    for _, operation in _operations(PUBLISHED):
+        for status, answer in operation["responses"].items():
+            if "$ref" in answer:
+                name = answer["$ref"].removeprefix(REF)
+                assert name.startswith(f"{status}_")
+                meant.add(name)
+            elif status >= "3":
+                said.append(json.dumps(answer, sort_keys=True))
+    shared = PUBLISHED["components"]["responses"]
+    said += [json.dumps(answer, sort_keys=True) for answer in shared.values()]
+    assert meant == set(shared)
+    assert len(said) == len(set(said))
 
 
 def test_every_operation_has_a_name_a_summary_and_an_owner(document: dict[str, Any]) -> None:
