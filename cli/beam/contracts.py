@@ -93,6 +93,7 @@ def merged(documents: dict[str, dict[str, Any]]) -> dict[str, Any]:
                 operation.setdefault("tags", [service])
                 _at_the_beam(operation, page=(method.upper(), path) in _PAGES)
     answers = share(paths)
+    said = [paths, answers]
     return {
         "openapi": "3.1.0",
         "info": {
@@ -106,10 +107,10 @@ def merged(documents: dict[str, dict[str, Any]]) -> dict[str, Any]:
         "tags": [{"name": name, "description": said} for name, said in TAGS.items()],
         "paths": dict(sorted(paths.items())),
         "components": {
-            "examples": dict(sorted((_refusals() | examples).items())),
-            "headers": dict(sorted(headers.items())),
+            "examples": _used(said, "examples", _refusals() | examples),
+            "headers": _used(said, "headers", headers),
             "responses": answers,
-            "schemas": dict(sorted(_used([paths, answers], schemas).items())),
+            "schemas": _used(said, "schemas", schemas),
             "securitySchemes": {
                 name: scheme | {"description": SIGN_IN} for name, scheme in security.items()
             },
@@ -135,7 +136,8 @@ def _at_the_beam(operation: dict[str, Any], *, page: bool) -> None:
     """Add the problems that the beam itself may answer with; where a person opens a `page`, also
     as a page."""
     codes = list(BEAM_EVERYWHERE)
-    if operation.get("security"):
+    # Nothing said would leave it open whether everybody may.
+    if operation.setdefault("security", []):
         codes.append("insufficient_scope")
     if "413" in operation["responses"]:
         codes += ["too_large", "request_timeout"]
@@ -173,27 +175,28 @@ def _rename(document: dict[str, Any], names: dict[str, str]) -> dict[str, Any]:
     return copy
 
 
-def _used(paths: Any, schemas: dict[str, Any]) -> dict[str, Any]:
+def _used(said: Any, kind: str, components: dict[str, Any]) -> dict[str, Any]:
+    """Those of the components of one kind that `said` refers to, or that those refer to."""
     found: dict[str, Any] = {}
-    waiting = list(_references(paths))
+    waiting = list(_references(said, f"#/components/{kind}/"))
     while waiting:
         name = waiting.pop()
         if name not in found:
-            found[name] = schemas[name]
-            waiting += _references(schemas[name])
-    return found
+            found[name] = components[name]
+            waiting += _references(components[name], f"#/components/{kind}/")
+    return dict(sorted(found.items()))
 
 
-def _references(value: Any) -> Iterable[str]:
+def _references(value: Any, prefix: str) -> Iterable[str]:
     if isinstance(value, dict):
         for key, inner in value.items():
-            if key == "$ref" and isinstance(inner, str) and inner.startswith(REF):
-                yield inner.removeprefix(REF)
+            if key == "$ref" and isinstance(inner, str) and inner.startswith(prefix):
+                yield inner.removeprefix(prefix)
             else:
-                yield from _references(inner)
+                yield from _references(inner, prefix)
     elif isinstance(value, list):
         for inner in value:
-            yield from _references(inner)
+            yield from _references(inner, prefix)
 
 
 def subscribers_of(program: Program) -> Subscribers | None:
