@@ -1,6 +1,7 @@
 """Outbound HTTP: plain httpx with time-outs everywhere and a circuit breaker per peer."""
 
 import time
+from typing import Any
 from urllib.parse import urlsplit
 from weakref import WeakSet
 
@@ -113,6 +114,16 @@ def breakers_of(service: str) -> list[Breaker]:
     return sorted((b for b in _breakers if b.service == service), key=lambda b: b.peer)
 
 
+class _Client(httpx.AsyncClient):
+    async def send(self, request: httpx.Request, **how: Any) -> httpx.Response:
+        answer = await super().send(request, **how)
+        if answer.is_closed:
+            # Its stream knows the answer, and the answer its stream: with all that belongs to them
+            # (request, fields, body) they would lie there until the collector of cycles comes by.
+            answer.stream = httpx.ByteStream(b"")
+        return answer
+
+
 def open_client(
     base_url: str, *, timeout: httpx.Timeout = TIMEOUT, peer: str = ""
 ) -> httpx.AsyncClient:
@@ -122,6 +133,4 @@ def open_client(
         httpx.AsyncHTTPTransport(limits=LIMITS, retries=1),
         peer=peer or urlsplit(base_url).hostname or "unknown",
     )
-    return httpx.AsyncClient(
-        base_url=base_url, transport=transport, timeout=timeout, trust_env=False
-    )
+    return _Client(base_url=base_url, transport=transport, timeout=timeout, trust_env=False)

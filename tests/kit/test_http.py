@@ -2,6 +2,8 @@
 
 import asyncio
 import contextlib
+import gc
+import weakref
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
@@ -65,3 +67,21 @@ def test_a_connection_is_let_go_before_our_own_servers_end_it() -> None:
     kept = uvicorn.Config("nothing:app").timeout_keep_alive
     assert LIMITS.keepalive_expiry is not None
     assert LIMITS.keepalive_expiry < kept
+
+
+async def test_an_answer_waits_for_no_collector(client: httpx.AsyncClient) -> None:
+    gc.collect()
+    gc.disable()
+    try:
+        answer = await client.get("/")
+        assert answer.text == "ok"
+        gone = weakref.ref(answer)
+        del answer
+        assert gone() is None
+    finally:
+        gc.enable()
+
+
+async def test_an_answer_that_is_read_in_pieces_is_whole(client: httpx.AsyncClient) -> None:
+    async with client.stream("GET", "/") as answer:
+        assert [piece async for piece in answer.aiter_bytes()] == [b"ok"]
