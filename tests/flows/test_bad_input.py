@@ -96,7 +96,7 @@ class Range:
         if shot.operation.creates and b"idempotency-key" not in sent:
             headers.append((b"idempotency-key", secrets.token_hex(12).encode()))
         try:
-            answer = await self.cast.client.request(
+            answer = await self.cast.again(
                 shot.operation.method, base + shot.path, headers=headers, content=shot.content
             )
         except httpx.HTTPError as exc:
