@@ -63,6 +63,15 @@ class Conclusion:
     expires_at: datetime | None
 
 
+@cache
+def looked_at(kind: str) -> tuple[frozenset[str], frozenset[str]]:
+    """Keys of the facts that the tags of such an account follow from: those whose values count,
+    and those of which it is enough that there is one."""
+    rules = [rule for rule in _read()["tags"] if kind in rule["kinds"]]
+    valued = {r["fact"] for r in rules if r.keys() & {"equals", "from_age", "below_age"}}
+    return frozenset(valued), frozenset({r["fact"] for r in rules} - valued)
+
+
 def conclude(kind: str, facts: Iterable[Known], at: datetime) -> Iterator[Conclusion]:
     """The tags of an account of this kind at a moment: each once, from the fact that carries it
     longest."""

@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import or_, select
+from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from contracts.identity import TagChanged
@@ -306,17 +307,30 @@ async def look_again(session: AsyncSession, vault: Vault, *, limit: int = 200) -
 
 async def _conclude(session: AsyncSession, vault: Vault, account: Account, at: datetime) -> None:
     """Bring the tags in line with the facts and tell what changed."""
-    facts = await session.scalars(
-        select(ProfileFact).where(
-            ProfileFact.account_id == account.id, ProfileFact.state == "valid"
+    valued, present = profile_rules.looked_at(account.kind)
+    valid = select(ProfileFact).where(
+        ProfileFact.account_id == account.id,
+        ProfileFact.state == "valid",
+        or_(ProfileFact.expires_at.is_(None), ProfileFact.expires_at > at),
+    )
+    # A firm may have thousands of licences and closed cases: of each kind that counts, the one
+    # that carries a tag longest is enough.
+    longest = (
+        valid.where(ProfileFact.key.in_(present))
+        .ext(distinct_on(ProfileFact.key))
+        .order_by(
+            ProfileFact.key, ProfileFact.expires_at.desc().nulls_first(), ProfileFact.id.desc()
         )
     )
+    facts = [
+        *await session.scalars(valid.where(ProfileFact.key.in_(valued))),
+        *await session.scalars(longest),
+    ]
     known = [
         profile_rules.Known(
             row.id, row.key, vault.open(row.value, bound_to=_bound(row.id)), row.expires_at
         )
         for row in facts
-        if row.expires_at is None or row.expires_at > at
     ]
     follows = {c.code: c for c in profile_rules.conclude(account.kind, known, at)}
     rows = await session.scalars(select(ProfileTag).where(ProfileTag.account_id == account.id))

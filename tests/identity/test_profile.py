@@ -5,6 +5,7 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import pytest
+from sqlalchemy import event as sqlalchemy_event
 from sqlalchemy import select, text, update
 
 from contracts.case import CaseClosed
@@ -107,6 +108,59 @@ async def test_a_licence_becomes_a_fact_and_a_tag(house: House, owner: dict[str,
         await hear(event, version)
         assert ("self_employed" in (await _profile(house, owner))[1]) == tagged
     assert (await _told(house, "self_employed"))[before:] == [True, False, True, False]
+
+
+async def test_of_many_licences_the_one_that_lasts_longest_carries_the_tag(
+    house: House, owner: dict[str, str]
+) -> None:
+    ends = {name: new_id("lic") for name in ("sooner", "never", "later")}
+    valid_until = {"sooner": date(2030, 1, 1), "never": None, "later": date(2031, 1, 1)}
+    for name, licence_id in ends.items():
+        told = issued("LT-FOOD", licence_id, valid_until=valid_until[name])
+        await house.running.hear(told, subject=licence_id, version=1, **WHERE)
+
+    async def carried_until() -> str | None:
+        body = (await house.http.get("/v1/me/profile", headers=owner)).json()
+        (tag,) = body["tags"]
+        assert tag["code"] == "food_business"
+        return str(tag["expires_at"])[:10] if tag["expires_at"] else None
+
+    assert await carried_until() is None
+    for name, then in (("never", "2031-01-01"), ("later", "2030-01-01")):
+        about = {"licence_id": ends[name], "licence_type": "LT-FOOD", "holder_id": "acc_zhangsan"}
+        await house.running.hear(LicenceRevoked(**about), subject=ends[name], version=2, **WHERE)
+        assert await carried_until() == then
+
+
+async def test_who_has_much_costs_no_more(house: House, owner: dict[str, str]) -> None:
+    runtime, read = house.running.runtime, 0
+    async with runtime.sessions.begin() as session:
+        for number in range(300):
+            fact = ProfileFact(
+                id=new_id("fact"),
+                account_id="acc_zhangsan",
+                key=("case.A05", "licence.LT-FOOD")[number % 2],
+                source="licence",
+                source_ref=f"ref_{number}",
+                purposes=[],
+                state="valid",
+                source_version=1,
+                obtained_at=now(),
+            )
+            fact.value = runtime.vault.seal("LT-FOOD", bound_to=f"profile_fact|value|{fact.id}")
+            session.add(fact)
+
+    def count(*_: Any) -> None:
+        nonlocal read
+        read += 1
+
+    sqlalchemy_event.listen(ProfileFact, "load", count)
+    try:
+        told = issued("LT-FOOD", licence_id := new_id("lic"))
+        await house.running.hear(told, subject=licence_id, version=1, **WHERE)
+    finally:
+        sqlalchemy_event.remove(ProfileFact, "load", count)
+    assert read < 10
 
 
 async def test_events_in_the_wrong_order(house: House, owner: dict[str, str]) -> None:
