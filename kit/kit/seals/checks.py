@@ -179,11 +179,12 @@ async def unsealed(
     # nosemgrep: sql-made-of-strings -- names of tables from the models
     query = text(
         f"with next as (select t.id from {trail.table} t where t.id > :after order by t.id "
-        "limit :most) select id, exists (select 1 from audit_seal s where s.trail = "
-        f"'{trail.table}' and s.row_id = next.id) as has from next order by id"
+        "limit :most) select array_agg(id order by id) filter (where not exists (select 1 from "
+        f"audit_seal s where s.trail = '{trail.table}' and s.row_id = next.id)), count(*), "
+        "(select id from next order by id desc limit 1) from next"
     )
-    rows = (await session.execute(query, {"after": after, "most": most})).all()
-    return [row.id for row in rows if not row.has], rows[-1].id if len(rows) == most else None
+    found, looked, last = (await session.execute(query, {"after": after, "most": most})).one()
+    return list(found or ()), last if looked == most else None
 
 
 async def accepted(session: AsyncSession, chain: Chain) -> list[AuditBlock]:
