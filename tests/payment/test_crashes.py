@@ -176,7 +176,11 @@ async def test_killed_at_every_point_nothing_is_lost_or_doubled(fragile: Fragile
     assert (len(book["orders"]), len(book["payments"])) == (1, 1)
     assert await fragile.column("select amount_fen from charge") == [8000]
     assert await fragile.column("select state from refund") == ["succeeded"]
-    types = "select split_part(body::jsonb ->> 'type', '.', 4) from outbox order by seq"
+    # (What is sealed every few seconds is told beside it.)
+    types = (
+        "select split_part(body::jsonb ->> 'type', '.', 4) from outbox "
+        "where body::jsonb ->> 'type' not like '%.audit_sealed.%' order by seq"
+    )
     assert await fragile.column(types) == ["created", "paid", "refunded"]
     async with open_sessions(fragile.engine)() as session:
         assert [a.balance_fen for a in await ledger.balances(session)] == [0, 0]
