@@ -49,7 +49,11 @@ async def look(address: str) -> Certificate | None:
         return None
     shown = writer.get_extra_info("ssl_object").getpeercert(binary_form=True)
     writer.transport.abort()
-    found = x509.load_der_x509_certificate(shown)
+    try:
+        found = x509.load_der_x509_certificate(shown)
+    except ValueError:
+        log.error("what the public address shows is no certificate that we can read")
+        return None
     return Certificate(found.not_valid_before_utc, found.not_valid_after_utc)
 
 
