@@ -87,12 +87,14 @@ async def test_a_database_that_is_killed_loses_nothing(alpha, beta, postgres, na
                 committed.append(number)
 
     telling = asyncio.create_task(tell())
-    await asyncio.sleep(0.3)
+    while len(committed) < 40:
+        await asyncio.sleep(0.001)
     os.kill(postgres.pid, signal.SIGKILL)
     while postgres.poll() is None:
         await asyncio.sleep(0.01)
     await asyncio.to_thread(postgres.start)
     await telling
+    assert len(committed) < 150  # it died under their hands
 
     async def all_there() -> bool:
         try:
