@@ -129,7 +129,7 @@ class ServiceState(Out):
     boards: dict[str, dict[str, Any]]
     """What people have to see to, by name; counts."""
     disk: disk.Disk | None
-    """Room on the disk that it writes to; null: the system does not say."""
+    """Room on the disk that it writes to, as of some minutes ago; null: the system does not say."""
     backup_at: datetime | None
     """When the database was last saved by `beam backup`; null: never, or it cannot be asked."""
 
@@ -235,7 +235,7 @@ def router(service: str) -> APIRouter:
             breakers={b.peer: b.is_open for b in http.breakers_of(service)},
             checks=await look(runtime),
             boards=await _ask(runtime, runtime.boards),
-            disk=await disk.measure(runtime.settings),
+            disk=disk.known(runtime.settings),
             backup_at=ready.backup_at,
         )
 

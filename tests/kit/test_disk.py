@@ -5,7 +5,7 @@ from pathlib import Path
 
 from pydantic import SecretStr
 
-from kit.disk import measure
+from kit.disk import known, measure
 from kit.metrics import DISK_FREE, DISK_TOTAL
 from kit.settings import ServiceSettings
 
@@ -24,6 +24,7 @@ async def test_it_is_that_of_the_folder_of_the_seals(tmp_path: Path) -> None:
     assert 0 <= found.free_bytes <= found.total_bytes
     assert DISK_TOTAL.labels("toy")._value.get() == found.total_bytes
     assert DISK_FREE.labels("toy")._value.get() == found.free_bytes
+    assert known(settings(tmp_path)) == found
 
 
 async def test_without_such_a_folder_it_is_that_of_the_system(tmp_path: Path) -> None:
