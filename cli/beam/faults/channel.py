@@ -20,7 +20,8 @@ WAITING = {"new", "submitted", "unknown"}
 
 async def away(the: Trial, *, journeys: int, seconds: float) -> None:
     """Journeys that come to their payment while the channel is away for `seconds`."""
-    async with httpx.AsyncClient(base_url=the.crowd.place.sandbox, trust_env=False) as sandbox:
+    sandbox_url = the.crowd.place.sandbox
+    async with httpx.AsyncClient(base_url=sandbox_url, timeout=30, trust_env=False) as sandbox:
         fault = {"call": "any", "kind": "500", "moment": "before", "times": 10_000}
         (await sandbox.post("/_sim/wechat/faults", json=fault)).raise_for_status()
         the.killer.struck.append(f"no channel for {seconds:.0f} s")
