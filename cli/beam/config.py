@@ -85,10 +85,8 @@ def _found(cls: Any, environ: Mapping[str, str], files: Mapping[str, str]) -> It
         raw = environ.get(name)
         origin = files.get(name, "environment") if raw is not None else "default"
         secret = SecretStr in (about.annotation, type(about.default))
-        default = None if about.is_required() else _plain(about.default)
-        value = raw if raw is not None else default
-        if value is not None and (secret or ("://" in value and "@" in value)):
-            value = _veiled(value)
+        default = None if about.is_required() else _shown(_plain(about.default), secret=secret)
+        value = default if raw is None else _shown(raw, secret=secret)
         yield Setting(name, value, origin, default, meanings.get(field, "") or _address(field))
 
 
@@ -124,6 +122,10 @@ def _plain(value: Any) -> str:
     if value is None:
         return ""
     return json.dumps(value) if isinstance(value, (tuple, list, dict, bool)) else str(value)
+
+
+def _shown(value: str, *, secret: bool) -> str:
+    return _veiled(value) if secret or ("://" in value and "@" in value) else value
 
 
 def _veiled(secret: str) -> str:
