@@ -199,10 +199,10 @@ async def watch_checks(runtime: Runtime) -> None:
     """Look into the books, and at the disk, every few minutes, for the figures and the log."""
     while True:
         try:
+            await disk.measure(runtime.settings)
             for name, result in (await look(runtime)).items():
                 if result["ok"] is False:
                     log.error("check %s does not hold", name)
-            await disk.measure(runtime.settings)
         except Exception:
             log.exception("the checks could not be looked at")
         await asyncio.sleep(CHECK_SECONDS)
